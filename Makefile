@@ -1,0 +1,70 @@
+# Everything from a fresh clone: `make notebooks`, `make test`. Needs Python 3.11, 3.12 or 3.13 with venv, and bash.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+NAMES ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := notebooks,test
+
+# Valid in every Python, so that an old one can say what it is.
+CHECK := import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit( \
+	"codial needs Python 3.11, 3.12 or 3.13; %s is %s" % (sys.executable, sys.version.split()[0]))
+
+# $(call stage,name,module and arguments): runs it, says how long it took, and stops make if it failed.
+define stage
+@printf '\n== %s: %s\n' '$(1)' '$(2)'; code=0; SECONDS=0; $(BIN)/python -m $(2) || code=$$?; \
+	[ $$code = 0 ] && end=passed || end="FAILED with exit code $$code"; \
+	echo "== $(1) $$end after $$SECONDS s"; exit $$code
+endef
+
+.PHONY: help setup notebooks refresh lab test format clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'PYTHON=python3.12 makes the environment with that interpreter; VENV=path uses another environment.'
+	@echo 'NAMES="01 03" picks notebooks for `notebooks` and `refresh`; ARGS="--no-browser" is passed on by `lab`.'
+
+setup: $(READY)  ## make .venv and install codial in it with all it needs (torch: some GB)
+	@echo 'Ready: $(BIN)/python'
+
+$(READY): pyproject.toml
+	@python='$(BIN)/python'; [ -x "$$python" ] || python='$(PYTHON)'; command -v "$$python" >/dev/null \
+		|| { echo "No $$python here; say where Python is: make setup PYTHON=..." >&2; exit 1; }; \
+		"$$python" -c '$(CHECK)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo 'Making $(VENV) ...'; '$(PYTHON)' -m venv $(VENV); }
+	@echo 'Installing codial[$(EXTRAS)] in $(VENV); torch and its libraries are some GB, so the first time takes minutes ...'
+	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e '.[$(EXTRAS)]' \
+		| awk '/^ *(Downloading|Using cached) .*(GB|[0-9][0-9](\.[0-9])? MB)/ || /^(Installing collected|Successfully)/ \
+			{print substr($$0, 1, 100); fflush()}'
+	@touch $@
+
+notebooks: $(READY)  ## run every notebook without a person; copies and results in runs/notebooks
+	@$(BIN)/python -m codial.notebooks run $(NAMES)
+
+refresh: $(READY)  ## run the notebooks and store their outputs in place, tidied, for a commit
+	@$(BIN)/python -m codial.notebooks refresh $(NAMES)
+
+lab: $(READY)  ## open JupyterLab in notebooks/, for this machine only
+	@$(BIN)/python -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
+
+test: $(READY)  ## check style and types, run all tests, compare every notebook with its stored outputs
+	$(call stage,style,ruff check .)
+	$(call stage,format,ruff format --check .)
+	$(call stage,types,mypy)
+	$(call stage,tests,pytest tests)
+	$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg notebooks)
+
+format: $(READY)  ## format the code and the notebooks, and mend what ruff can
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
+
+clean:  ## remove caches and executed copies of notebooks; keeps .venv, data and other runs
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache build runs/notebooks
+	@find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

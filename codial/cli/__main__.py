@@ -1,0 +1,7 @@
+"""Run the command line as `python -m codial.cli`."""
+
+import sys
+
+from codial.cli import main
+
+sys.exit(main())

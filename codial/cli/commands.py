@@ -1,0 +1,259 @@
+"""What each command does."""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save
+from torch import Tensor
+
+import codial
+import codial.config as configs
+from codial.cli.arguments import parser
+from codial.comparison import by_name
+from codial.data import SETS, ImageSet, describe, load_images
+from codial.data.images import choose
+from codial.errors import CodialError
+from codial.evaluate import LayerMap, project, trustworthiness
+from codial.presets import PRESETS
+from codial.runs import Run, list_runs, open_run, write_safely
+
+FAILED, INTERRUPTED = 2, 130  # exit codes: a mistake that the user can mend; Ctrl-C, as shells count it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for a mistake told in one message, 130 for Ctrl-C."""
+    given = parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", module="codial")
+        warnings.showwarning = _warn
+        try:
+            return _COMMANDS[given.command](given) or 0
+        except (CodialError, OSError) as error:
+            print(f"codial: {error}", file=sys.stderr)
+            return FAILED
+        except KeyboardInterrupt:
+            print("codial: interrupted.", file=sys.stderr)
+            return INTERRUPTED
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"codial: warning: {message}", file=sys.stderr)
+
+
+# The commands. Each takes the parsed arguments and returns an exit code, or None for success.
+
+
+def _pretrain(given: argparse.Namespace) -> int | None:
+    """Train, resume or find finished; stopped by Ctrl-C, say how to go on."""
+    if given.list:
+        print(_presets())
+        return None
+    if given.source is None:
+        raise CodialError("Say what to train: codial pretrain PRESET, or a config.json; --list shows the presets.")
+    config = _changed(_config(given.source), given)
+    if given.show:
+        print("\n".join(f"{key} = {value}" for key, value in configs.flatten(config)))
+        return None
+    # Scale before system, as the notebooks have it, so that runs to be compared lie side by side.
+    out = given.out or Path("runs", *reversed(config.name.split("/")))
+    run = codial.pretrain(config, out, root=given.data_root, progress=not given.quiet)
+    print(f"{run.folder}: {_state(run)}; best kNN {_best(run, 'knn')}, best quick probe {_best(run, 'probe')}")
+    if not run.finished:
+        print("Saved. The same command goes on from here, to the same numbers as if it had never stopped.")
+        return INTERRUPTED
+    print(f"Next: codial probe {run.folder}")
+    return None
+
+
+def _probe(given: argparse.Namespace) -> None:
+    """Print the accuracy of each layer of each run, and the protocol."""
+    protocol = codial.ProbeConfig(layers=_names(given.layers), epochs=given.epochs, seeds=tuple(range(given.seeds)))
+    runs = _open(given.runs)
+    known, asked = _known_and_asked(runs, given)
+    rows = []
+    for name, run in runs.items():
+        report = codial.probe(run, known, asked, protocol, progress=not given.quiet, device=given.device)
+        rows.append([name, *(f"{report.mean(layer):.1f} ± {report.spread(layer):.1f}" for layer in protocol.layers)])
+    print(_table(["top-1 in percent", *protocol.layers], rows))
+    print(f"\nLearnt from {known}, judged on {asked}.\nProtocol: {protocol.describe()}.")
+
+
+def _retrieve(given: argparse.Namespace) -> None:
+    """Print each run's precision at k, and draw some queries with their neighbours."""
+    runs = _open(given.runs)
+    gallery, queries = _known_and_asked(runs, given)
+    options: dict[str, Any] = {"progress": not given.quiet, "device": given.device}
+    found = {
+        name: codial.retrieve(run, gallery, queries, given.k, given.layer, **options) for name, run in runs.items()
+    }
+    print(_table(["run", f"precision at {given.k}"], [[name, f"{f.precision:.1f} %"] for name, f in found.items()]))
+    print(f"\nGallery: {gallery}, queries: {queries}; cosine similarity of {given.layer}.")
+    with _drawing():
+        from codial.plots.neighbours import neighbour_rows
+        from codial.plots.style import png
+    shown = choose(queries.labels, given.pictures, given.seed).tolist()
+    out = given.out or next(iter(runs.values())).folder / "evaluations" / f"neighbours-{queries.name}.png"
+    _write(out, png(neighbour_rows(queries, gallery, found, shown)))
+
+
+def _embed(given: argparse.Namespace) -> None:
+    """Write a layer's activations, or a map of them, in the form that the file's ending names."""
+    writers: dict[str, Callable[..., bytes]] = {".safetensors": _as_safetensors, ".npz": _as_npz, ".png": _as_map}
+    if given.out.suffix not in writers:
+        raise CodialError(f"--out is {str(given.out)!r}; expected a file that ends in {', '.join(writers)}.")
+    run = open_run(given.run)
+    images = _pictures(run, given.data, given.split, given)
+    found = codial.features(run, images, given.layer, progress=not given.quiet, device=given.device).cpu()
+    print(f"{given.layer} of {run.config.name}: [{found.shape[0]}, {found.shape[1]}] float32 from {images}")
+    _write(given.out, writers[given.out.suffix](found, images, given.layer, run.config.name))
+
+
+def _as_safetensors(found: Tensor, images: ImageSet, layer: str, name: str) -> bytes:
+    note = {"run": name, "layer": layer, "set": f"{images.name}/{images.split}", "classes": json.dumps(images.classes)}
+    return save({"features": found.contiguous(), "labels": images.labels}, note)
+
+
+def _as_npz(found: Tensor, images: ImageSet, layer: str, name: str) -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, features=found.numpy(), labels=images.labels.numpy(), classes=np.array(images.classes, dtype=str))
+    return buffer.getvalue()
+
+
+def _as_map(found: Tensor, images: ImageSet, layer: str, name: str) -> bytes:
+    with _drawing():
+        from codial.plots.maps import feature_maps
+        from codial.plots.style import png
+    mapped = project(found)
+    return png(feature_maps({name: {layer: LayerMap(mapped, trustworthiness(found, mapped))}}, images))
+
+
+def _data(given: argparse.Namespace) -> None:
+    """List the named sets, get one, or read one whole and say what is in it."""
+    if given.action == "list":
+        print("\n".join(describe(name, given.data_root) for name in SETS))
+        return
+    if given.name is None:
+        raise CodialError(f"Say which: codial data {given.action} NAME, with one of {', '.join(SETS)}, or a folder.")
+    for split in ("train", "test"):
+        images = load_images(given.name, split, root=given.data_root, download=given.action == "get")
+        print(f"{images}\n  fingerprint {images.fingerprint}; classes: {', '.join(images.classes) or 'none'}")
+        print("".join(f"  left out {reason}\n" for reason in images.skipped), end="")
+
+
+def _runs(given: argparse.Namespace) -> None:
+    """Print a line for each run below a folder."""
+    runs = list_runs(given.root)
+    if not runs:
+        raise CodialError(f"There is no run below {given.root}; `codial pretrain codial/photos` makes one.")
+    rows = [[run.config.name, _state(run), _best(run, "knn"), _best(run, "probe"), str(run.folder)] for run in runs]
+    print(_table(["run", "state", "best kNN", "best quick probe", "folder"], rows))
+
+
+# From arguments to what the functions take.
+
+
+def _config(source: str) -> configs.Config:
+    """Read a preset by name or a config from a JSON file."""
+    if not source.endswith(".json"):
+        return codial.preset(source)
+    try:
+        return configs.from_dict(json.loads(Path(source).read_text()))
+    except OSError as error:
+        raise CodialError(f"Cannot read {source}: {error.strerror}. Name a preset or a config.json.") from error
+    except ValueError as error:
+        raise CodialError(f"{source} is not JSON ({error}); a run's config.json shows the form.") from error
+
+
+def _changed(config: configs.Config, given: argparse.Namespace) -> configs.Config:
+    """Apply --set and --device."""
+    for change in given.set:
+        if "=" not in change:
+            raise CodialError(f"--set got {change!r}; expected KEY=VALUE, such as train.epochs=5.")
+    changes = dict(change.split("=", 1) for change in given.set)
+    if given.device != "auto":
+        changes["train.device"] = given.device
+    return codial.override(config, changes)
+
+
+def _open(folders: Sequence[Path]) -> dict[str, Run]:
+    return by_name(open_run(folder) for folder in folders)
+
+
+def _known_and_asked(runs: dict[str, Run], given: argparse.Namespace) -> tuple[ImageSet, ImageSet]:
+    """Load the pictures to learn from or look in, and those to judge or look for; by default the first run's own."""
+    first = next(iter(runs.values()))
+    known = _pictures(first, given.train, given.train_split, given)
+    return known, _pictures(first, given.test or given.train, given.test_split, given)
+
+
+def _pictures(run: Run, source: str | None, split: str, given: argparse.Namespace) -> ImageSet:
+    """Load pictures; without a source those that the run was trained on, at the same size."""
+    size = run.config.data.size if source is None else None
+    return load_images(source or run.config.data.source, split, root=given.data_root, size=size, limit=given.limit)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+# What is printed and written.
+
+
+def _presets() -> str:
+    rows = []
+    for name, c in PRESETS.items():
+        pictures = f"{c.data.source}, {c.data.limit or 'all'}"
+        rows.append([name, pictures, str(c.train.epochs), f"{c.views.size} px", f"{c.model.width:g}"])
+    return _table(["preset", "pictures", "epochs", "views", "width"], rows)
+
+
+def _state(run: Run) -> str:
+    epochs = f"{run.config.train.epochs} epoch{'s' * (run.config.train.epochs != 1)}"
+    return (
+        f"finished, {epochs}" if run.finished else f"stopped or under way, {run.progress.get('epoch', 0)} of {epochs}"
+    )
+
+
+def _best(run: Run, name: str) -> str:
+    values = [line[name] for line in run.history if name in line]
+    return f"{max(values):.1f} %" if values else "-"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """Lay out cells in columns, two spaces apart."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+    return "\n".join(line.rstrip() for line in [lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Explain a missing matplotlib: a machine that only trains may lack it."""
+    try:
+        yield
+    except ImportError as error:
+        raise CodialError(f"Pictures need matplotlib ({error}): pip install 'codial[notebooks]'.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safely(path, content)
+    print(f"Wrote {path}")
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "pretrain": _pretrain,
+    "probe": _probe,
+    "retrieve": _retrieve,
+    "embed": _embed,
+    "data": _data,
+    "runs": _runs,
+}

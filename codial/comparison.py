@@ -1,0 +1,50 @@
+"""Runs side by side: opened by their folders, and made first where they are missing."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from codial.errors import CodialError
+from codial.parameters import project_path
+from codial.presets import PRESETS, preset
+from codial.pretrain import pretrain
+from codial.runs import Run, open_run
+
+
+def open_or_pretrain(folders: str, root: str | Path | None = None) -> dict[str, Run]:
+    """Open runs, and train those that are missing by the preset that their folder names.
+
+    The preset of runs/photos/codial is codial/photos: the last two parts of the path, turned round.
+
+    Args:
+        folders: separated by commas; relative ones lie below the project, wherever a notebook runs.
+        root: where data sets lie, for those that are trained.
+
+    Returns:
+        The runs by name, in the order given.
+
+    Raises:
+        CodialError: no folder is given, or one is no run and names no preset.
+    """
+    paths = [project_path(part.strip()) for part in folders.split(",") if part.strip()]
+    if not paths:
+        raise CodialError(f"runs is {folders!r}; expected folders separated by commas, such as runs/photos/codial.")
+    return by_name(_open_or_pretrain(path, root) for path in paths)
+
+
+def by_name(runs: Iterable[Run]) -> dict[str, Run]:
+    """Return runs by their names, or by their folders where two have the same name."""
+    runs = list(runs)
+    names = [run.config.name for run in runs]
+    return {name if names.count(name) == 1 else str(run.folder): run for name, run in zip(names, runs, strict=True)}
+
+
+def _open_or_pretrain(path: Path, root: str | Path | None) -> Run:
+    if (path / "config.json").exists() and open_run(path).progress:
+        return open_run(path)
+    name = f"{path.name}/{path.parent.name}"
+    if name not in PRESETS:
+        raise CodialError(
+            f"{path} is not a run, and {name!r} is no preset that could make it. Make it with `codial pretrain PRESET"
+            f" --out {path}`, or name a folder that ends in SCALE/SYSTEM, such as runs/photos/codial."
+        )
+    return pretrain(preset(name), path, root=root)

@@ -1,0 +1,347 @@
+"""Every setting of a run, as frozen dataclasses with a reason at each default.
+
+A config is checked when it is made, when it is read from a file and when it is overridden: an unknown key, a wrong type
+or a value out of range is a `CodialError` that says what was expected.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from codial.errors import CodialError
+
+PRIMARY = ("turn0", "turn90", "turn180", "turn270", "warp")  # the paper's five classes, in its order (section 3.1)
+
+
+def _require(holds: bool, name: str, got: Any, expected: str) -> None:
+    if not holds:
+        raise CodialError(f"{name} is {got!r}; expected {expected}.")
+
+
+def _require_choice(name: str, got: str, choices: tuple[str, ...]) -> None:
+    _require(got in choices, name, got, "one of " + ", ".join(choices))
+
+
+def _settle(settings: Any, section: str) -> None:
+    """Bring every field to its declared type, so that equal settings are alike: 1 becomes 1.0, a list a tuple.
+
+    Raises:
+        CodialError: a value has the wrong type.
+    """
+    hints = typing.get_type_hints(type(settings))
+    for name in hints:
+        object.__setattr__(settings, name, _convert(hints[name], getattr(settings, name), section + name))
+
+
+def _require_range(name: str, got: tuple[float, ...], low: float, high: float) -> None:
+    ordered = len(got) == 2 and low <= got[0] <= got[1] <= high
+    _require(ordered, name, got, f"two ascending numbers between {low:g} and {high:g}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures are learnt from."""
+
+    source: str = "photos"  # a set's name or a folder; photos needs neither network nor download
+    split: str = "train"
+    limit: int | None = None  # this many pictures, drawn evenly over the classes; None takes all
+    size: int | None = None  # side in pixels that a folder's pictures are brought to; sets keep their own
+
+    def __post_init__(self) -> None:
+        _settle(self, "data.")
+        _require(self.limit is None or self.limit >= 2, "data.limit", self.limit, "None or at least 2 pictures")
+        _require(self.size is None or self.size >= 8, "data.size", self.size, "None or at least 8 pixels")
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """What is drawn to make the K views of a picture (paper sections 3.1 and 4)."""
+
+    size: int = 64  # side of a view in pixels; at 32 a stride-4 AlexNet would end in 2 x 2 maps
+    primary: tuple[str, ...] = PRIMARY
+    flip: float = 0.5  # probability of one horizontal flip per picture, shared by its views
+    crop_area: tuple[float, float] = (0.08, 1.0)  # part of the picture's area, uniform
+    crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # width over height, log-uniform
+    brightness: float = 0.5  # factor uniform in [1 - x, 1 + x]; 0 switches it off
+    contrast: float = 0.5
+    saturation: float = 0.5
+    hue: float = 0.5  # shift uniform in [-x, x] turns; the paper's [0.5, 1.5] cannot be a shift
+    blur: float = 0.0  # probability; off in the paper's best row (Table 2, cr + co)
+    blur_kernel: float = 0.1  # kernel side as a part of the view, made odd
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels, uniform
+    warp_offset: float = 0.1  # control points move by U[-x, x] of the view's side (equation 2)
+    warp_placement: str = "grid"  # 4 x 4 grid, or random as in GlobStat's released code
+    warp_border: str = "replicate"  # what a warp shows from outside the crop: its edge, or the picture around it
+
+    def __post_init__(self) -> None:
+        _settle(self, "views.")
+        _require(self.size >= 16, "views.size", self.size, "at least 16 pixels")
+        _require(len(self.primary) > 0, "views.primary", self.primary, "at least one transform")
+        for name in self.primary:
+            _require_choice("views.primary", name, PRIMARY)
+        _require(len(set(self.primary)) == len(self.primary), "views.primary", self.primary, "each transform once")
+        _require(0 <= self.flip <= 1, "views.flip", self.flip, "a probability in [0, 1]")
+        _require(0 <= self.blur <= 1, "views.blur", self.blur, "a probability in [0, 1]")
+        _require(0 < self.blur_kernel <= 0.5, "views.blur_kernel", self.blur_kernel, "a part in (0, 0.5]")
+        _require_range("views.blur_sigma", self.blur_sigma, 0.01, 100)
+        _require_range("views.crop_area", self.crop_area, 0.001, 1)
+        _require_range("views.crop_aspect", self.crop_aspect, 0.1, 10)
+        for name in ("brightness", "contrast", "saturation"):
+            _require(0 <= getattr(self, name) <= 1, f"views.{name}", getattr(self, name), "a number in [0, 1]")
+        _require(0 <= self.hue <= 0.5, "views.hue", self.hue, "a number in [0, 0.5] (turns of the colour circle)")
+        _require(0 <= self.warp_offset <= 0.5, "views.warp_offset", self.warp_offset, "a part in [0, 0.5]")
+        _require_choice("views.warp_placement", self.warp_placement, ("grid", "random"))
+        _require_choice("views.warp_border", self.warp_border, ("replicate", "picture"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The AlexNet trunk, without local response normalisation and with batch norm (paper section 4)."""
+
+    width: float = 1.0  # multiplies every layer's channels; 0.25 trains on a laptop
+    resolution: str = "low"  # low: "same" padding, no pool5 (64 px); full: the classic 224-px form
+    bn_eps: float = 1e-3
+    bn_momentum: float = 0.025  # the running mean's step, TensorFlow decay 0.975 in GlobStat's code
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, of [0, 1] pixels
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        _settle(self, "model.")
+        _require(0.05 <= self.width <= 4, "model.width", self.width, "a factor in [0.05, 4]")
+        _require_choice("model.resolution", self.resolution, ("low", "full"))
+        _require(0 < self.bn_momentum <= 1, "model.bn_momentum", self.bn_momentum, "a number in (0, 1]")
+        _require(self.bn_eps > 0, "model.bn_eps", self.bn_eps, "a positive number")
+        _require(len(self.mean) == 3, "model.mean", self.mean, "three numbers, one a colour")
+        _require(len(self.std) == 3 and min(self.std) > 0, "model.std", self.std, "three positive numbers")
+
+
+@dataclass(frozen=True)
+class CodialOptions:
+    """CODIAL's own choices (equations 1 and 3-7); where the paper is silent, the reason is given."""
+
+    system: str = "codial"
+    head: str = "shared"  # shared: classifier and stochastic head both read fc7; split: fc7 is [mu | sigma]; decoupled
+    z_dim: int = 64  # of Multi-View Information Bottleneck, which the paper builds on; unused by the split head
+    critic_hidden: int = 1024  # likewise
+    cls_weight: float = 1.0  # lambda_cls, equation 7
+    mi_weight: float = 1.0  # lambda_mi, equation 7
+    pairs: int = 10  # view pairs a picture, of K (K - 1) / 2; more is better in Figure 3
+    negatives: str = "random"  # another picture's any view, as the paper; same: its same view; roll: the neighbour's
+    skl: str = "closed"  # closed form, or sampled: one draw, as Multi-View Information Bottleneck does
+    skl_reduce: str = "sum"  # over z, as a divergence of the whole vector is; mean divides by z_dim
+    beta_start: float = 1e-6
+    beta_end: float = 1.0
+    beta_hold: float = 0.053  # part of the run before the ramp: 50k of 937.5k steps in its ancestor
+    beta_ramp: float = 0.107  # part of the run that the ramp takes: 100k of 937.5k steps
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("codial",))
+        _require_choice("objective.head", self.head, ("shared", "split", "decoupled"))
+        _require_choice("objective.negatives", self.negatives, ("random", "same", "roll"))
+        _require_choice("objective.skl", self.skl, ("closed", "sampled"))
+        _require_choice("objective.skl_reduce", self.skl_reduce, ("sum", "mean"))
+        _require(self.z_dim >= 1, "objective.z_dim", self.z_dim, "at least 1")
+        _require(self.critic_hidden >= 1, "objective.critic_hidden", self.critic_hidden, "at least 1")
+        _require(self.pairs >= 1, "objective.pairs", self.pairs, "at least 1")
+        for name in ("cls_weight", "mi_weight"):
+            _require(getattr(self, name) >= 0, f"objective.{name}", getattr(self, name), "a number >= 0")
+        ascending = 0 < self.beta_start <= self.beta_end
+        _require(ascending, "objective.beta_start", self.beta_start, "a number in (0, beta_end]")
+        parts = self.beta_hold >= 0 and self.beta_ramp >= 0 and self.beta_hold + self.beta_ramp <= 1 + 1e-9
+        _require(
+            parts, "objective.beta_hold + beta_ramp", self.beta_hold + self.beta_ramp, "parts of the run, sum <= 1"
+        )
+
+
+@dataclass(frozen=True)
+class SupervisedOptions:
+    """Cross-entropy on the pictures' own labels: the upper reference of the paper's tables."""
+
+    system: str = "supervised"
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("supervised",))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
+
+    epochs: int = 200
+    batch: int = 64  # pictures a step; the network sees K views of each
+    lr: float = 3e-4
+    lr_end: float = 1e-3  # cosine decay ends at this part of lr
+    betas: tuple[float, float] = (0.5, 0.99)
+    weight_decay: float = 0.333  # AdamW: 1e-4 / 3e-4, since the original's decay is not multiplied by lr
+    precision: str = "auto"  # bf16 where the device computes it, float32 elsewhere
+    device: str = "auto"  # a GPU when there is one
+    log_every: int = 10  # steps between two lines of history
+    monitor_every: int = 1  # epochs between two kNN and probe checks; 0 switches them off
+    monitor_pictures: int = 1500  # training pictures that they use
+    checkpoint_every: int = 1  # epochs between two checkpoints
+
+    def __post_init__(self) -> None:
+        _settle(self, "train.")
+        _require(self.epochs >= 0, "train.epochs", self.epochs, "0 (random weights) or more")
+        _require(self.batch >= 2, "train.batch", self.batch, "at least 2 pictures, for negatives come from others")
+        _require(self.lr > 0, "train.lr", self.lr, "a positive number")
+        _require(0 <= self.lr_end <= 1, "train.lr_end", self.lr_end, "a part in [0, 1]")
+        _require(
+            len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "train.betas", self.betas, "two in [0,1)"
+        )
+        _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "a number >= 0")
+        _require_choice("train.precision", self.precision, ("auto", "bf16", "float32"))
+        for name, least in (("log_every", 1), ("monitor_every", 0), ("monitor_pictures", 20), ("checkpoint_every", 1)):
+            _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
+
+
+ObjectiveOptions = CodialOptions | SupervisedOptions
+SYSTEMS: dict[str, type] = {"codial": CodialOptions, "supervised": SupervisedOptions}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one run."""
+
+    name: str = "codial"  # what tables and plots call it
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveOptions = field(default_factory=CodialOptions)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        _settle(self, "")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        if isinstance(self.objective, CodialOptions) and self.objective.mi_weight > 0:
+            possible = len(self.views.primary) * (len(self.views.primary) - 1) // 2
+            expected = f"at most {possible}, the pairs of {len(self.views.primary)} views (or mi_weight 0)"
+            _require(self.objective.pairs <= possible, "objective.pairs", self.objective.pairs, expected)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as plain dictionaries, lists and numbers, ready for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Read a config back from `to_dict`'s form; keys left out keep their defaults.
+
+    Raises:
+        CodialError: a key is unknown or a value has the wrong type or lies out of range.
+    """
+    return _build(Config, values, "")
+
+
+def config_hash(config: Config) -> str:
+    """Return twelve hexadecimal digits that name all that decides a run's numbers (its name left out)."""
+    values = to_dict(config) | {"name": ""}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Return a copy with dotted keys changed, such as `{"train.epochs": 5}`; text is read as the field's type.
+
+    Raises:
+        CodialError: a key is unknown (the nearest names are listed) or a value does not fit.
+    """
+    values = to_dict(config)
+    system = changes.get("objective.system", config.objective.system)
+    if system != config.objective.system:  # another system has settings of its own
+        values["objective"] = to_dict(_system(system)())
+    names = list(_flatten(values))
+    for key, value in changes.items():
+        if key not in names:
+            raise CodialError(_unknown(key, names))
+        section, _, last = key.rpartition(".")
+        (values[section] if section else values)[last] = value
+    return from_dict(values)
+
+
+def flatten(config: Config) -> typing.Iterator[tuple[str, Any]]:
+    """Yield every setting with its dotted name, such as `("train.epochs", 200)`."""
+    yield from _flatten(to_dict(config)).items()
+
+
+def _flatten(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _unknown(key: str, names: list[str]) -> str:
+    near = get_close_matches(key, names, 3) or [n for n in names if n.split(".")[-1] == key.split(".")[-1]]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"There is no setting called {key!r}.{hint} Valid names: {', '.join(names)}."
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    """Make one dataclass from a mapping, checking every key; the dataclass checks the values."""
+    _require(isinstance(values, Mapping), prefix.rstrip(".") or "config", values, "settings by name")
+    names = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in names:
+            raise CodialError(_unknown(prefix + str(key), [prefix + n for n in names]))
+    return cls(**values)
+
+
+def _system(name: Any) -> type:
+    _require(isinstance(name, str) and name in SYSTEMS, "objective.system", name, "one of " + ", ".join(SYSTEMS))
+    return SYSTEMS[name]
+
+
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    """Read one value as a field's type; text such as "5" or "none" comes from a command line."""
+    if kind == ObjectiveOptions:
+        if isinstance(value, ObjectiveOptions):
+            return value
+        _require(isinstance(value, Mapping), name, value, "settings by name")
+        return _build(_system(value.get("system", "codial")), value, name + ".")
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else _build(kind, value, name + ".")
+    if isinstance(kind, types.UnionType):  # X | None
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        return _convert(next(k for k in typing.get_args(kind) if k is not type(None)), value, name)
+    if typing.get_origin(kind) is tuple:
+        return _convert_tuple(kind, value, name)
+    return _convert_scalar(kind, value, name)
+
+
+def _convert_tuple(kind: Any, value: Any, name: str) -> tuple:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.strip("()[] ").split(",")]
+    inner = typing.get_args(kind)
+    _require(isinstance(value, list | tuple), name, value, "values separated by commas")
+    open_ended = inner[-1] is Ellipsis
+    _require(open_ended or len(value) == len(inner), name, value, f"{len(inner)} values")
+    return tuple(_convert(inner[0] if open_ended else inner[i], v, name) for i, v in enumerate(value))
+
+
+def _convert_scalar(kind: type, value: Any, name: str) -> Any:
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if isinstance(value, str) and kind in (int, float):
+        try:
+            value = kind(value)
+        except ValueError:
+            raise CodialError(f"{name} is {value!r}; expected {words[kind]}.") from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    fits = isinstance(value, kind) and not (kind is not bool and isinstance(value, bool))
+    _require(fits and (kind is not float or math.isfinite(value)), name, value, words[kind])
+    return value

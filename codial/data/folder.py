@@ -1,0 +1,161 @@
+"""Read a folder of one's own pictures, with or without a sub-folder a class."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codial.data.decode import EXTENSIONS, decode_all
+from codial.data.images import ImageSet, check_whole, choose
+from codial.data.splits import check_split, hashed_split
+from codial.errors import CodialError
+
+SIZE = 96  # pixels a side when none is asked for: room for 64-pixel crops
+SPLIT_FOLDERS = ("train", "test", "val")
+
+
+class Picture(NamedTuple):
+    """One file of the folder."""
+
+    path: str  # below the folder, "/" between its parts
+    split: str
+    category: str | None  # the class: its sub-folder, if it lies in one
+
+
+def read(
+    folder: Path, split: str, size: int | None = None, limit: int | None = None, seed: int = 0, strict: bool = False
+) -> ImageSet:
+    """Read the pictures of a folder, ordered by their path.
+
+    Args:
+        folder: with a sub-folder a class, or with pictures right in it (labels -1). Sub-folders `train` and `test`
+            (or `val`) are its splits; without them a hash of each path sends about one in five to "test".
+        split: "train", "test", "val" where there is a `val` folder, or "all".
+        size: side in pixels; the shorter side is shrunk to it and the longer one cut, evenly. 96 if None.
+        limit: how many files to choose at random, before any is decoded.
+        seed: of that choice.
+        strict: a picture that does not decode is an error, not skipped with a warning.
+
+    Returns:
+        The set; `classes` are the same for every split of the folder.
+
+    Raises:
+        CodialError: no such folder, no picture in it, none of that split, none readable; with `strict`, one unreadable.
+    """
+    size = SIZE if size is None else size
+    check_whole("size", size, least=1)
+    pictures = list_pictures(folder)
+    classes = tuple(sorted({picture.category for picture in pictures if picture.category is not None}))
+    pictures = _of_split(pictures, split, folder)
+    labels = _labels(pictures, classes)
+    if limit is not None:
+        chosen = choose(labels, limit, seed)
+        pictures, labels = [pictures[i] for i in chosen.tolist()], labels[chosen]
+    images, reasons = decode_all([folder / picture.path for picture in pictures], size)
+    skipped = tuple(f"{_readable(p.path)}: {why}" for p, why in zip(pictures, reasons, strict=True) if why)
+    if skipped:
+        _report(skipped, len(pictures), folder, strict)
+        images, labels = _without(images, labels, reasons)
+    names = tuple(_readable(name) for name in classes)
+    return ImageSet(folder.resolve().name, split, images, labels, names, skipped)
+
+
+def list_pictures(folder: Path) -> list[Picture]:
+    """List the picture files of a folder, every split, ordered by path. Nothing is decoded.
+
+    Raises:
+        CodialError: no such folder, or no picture file in it.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise CodialError(f"{folder} {what}; expected a folder of pictures.")
+    paths = sorted(_walk(folder))
+    if not paths:
+        raise CodialError(f"No picture in {folder}; expected files ending in {', '.join(EXTENSIONS)}.")
+    if not _has_split_folders(folder):
+        return [Picture(path, hashed_split(path), _category(path)) for path in paths]
+    parts = [path.partition("/") for path in paths]
+    return [Picture(f"{top}/{rest}", top, _category(rest)) for top, _, rest in parts if rest and top in SPLIT_FOLDERS]
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield each picture's path below the folder; links are followed, but no folder is entered twice."""
+    seen = {os.path.realpath(folder)}
+    for where, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        folders[:] = [name for name in sorted(folders) if _visible(name) and _first_visit(Path(where, name), seen)]
+        for name in files:
+            if _visible(name) and name.lower().endswith(EXTENSIONS):
+                yield Path(where, name).relative_to(folder).as_posix()
+
+
+def _first_visit(folder: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(folder)
+    first = real not in seen
+    seen.add(real)
+    return first
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"  # macOS leaves "._photo.jpg" next to "photo.jpg"
+
+
+def _refuse(error: OSError) -> None:
+    raise CodialError(f"Cannot read {error.filename}: {error.strerror}. Mend its permissions, or move it away.")
+
+
+def _has_split_folders(folder: Path) -> bool:
+    """Say whether `train` and its companions are splits; "train" next to "car" and "plane" is a class."""
+    names = {entry.name for entry in folder.iterdir() if entry.is_dir() and _visible(entry.name)}
+    return "train" in names and (bool(names & {"test", "val"}) or names == {"train"})
+
+
+def _category(path: str) -> str | None:
+    top, _, rest = path.partition("/")
+    return top if rest else None
+
+
+def _labels(pictures: list[Picture], classes: tuple[str, ...]) -> Tensor:
+    number = {name: index for index, name in enumerate(classes)}
+    return torch.tensor([-1 if p.category is None else number[p.category] for p in pictures], dtype=torch.int64)
+
+
+def _of_split(pictures: list[Picture], split: str, folder: Path) -> list[Picture]:
+    present = {picture.split for picture in pictures} if _has_split_folders(folder) else {"train", "test"}
+    check_split(split, [name for name in SPLIT_FOLDERS if _serving(name, present)] + ["all"], str(folder))
+    chosen = [picture for picture in pictures if split == "all" or picture.split == _serving(split, present)]
+    if not chosen:
+        raise CodialError(
+            f"None of the {len(pictures)} pictures in {folder} belongs to {split!r} (without train/ and test/ a hash of"
+            ' the path decides); add pictures, sort them into train/ and test/, or ask for split="all".'
+        )
+    return chosen
+
+
+def _serving(split: str, present: set[str]) -> str | None:
+    """Name the folder that serves as a split, if there is one: many sets publish only `val`, and test on it."""
+    if split == "test" and "test" not in present:
+        split = "val"
+    return split if split in present else None
+
+
+def _without(images: Tensor, labels: Tensor, reasons: list[str]) -> tuple[Tensor, Tensor]:
+    kept = torch.tensor([not why for why in reasons])
+    return images[kept], labels[kept]
+
+
+def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) -> None:
+    if strict:
+        raise CodialError(f"{folder}/{skipped[0]}. Mend or remove the file, or read without strict to skip such files.")
+    if len(skipped) == count:
+        raise CodialError(f"None of the {count} pictures in {folder} could be read; the first: {skipped[0]}.")
+    message = f"{len(skipped)} of {count} pictures in {folder} could not be read and are left out (see .skipped)"
+    warnings.warn(f"{message}; the first: {skipped[0]}", stacklevel=4)  # the line that called load_images
+
+
+def _readable(name: str) -> str:
+    """Show a name whose bytes are not UTF-8 without tripping whoever prints or stores it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

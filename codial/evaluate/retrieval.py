@@ -1,0 +1,89 @@
+"""Nearest neighbours by cosine similarity, the paper's Figure 4."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from codial.data import ImageSet
+from codial.errors import CodialError
+from codial.evaluate.features import features, trunk_of
+from codial.models import AlexNet
+from codial.runs import Run
+
+
+@dataclass(frozen=True)
+class Found:
+    """The neighbours of each query, nearest first."""
+
+    indices: Tensor  # [Q, k] int64, places in the gallery
+    similarity: Tensor  # [Q, k] float32, cosine
+    related: Tensor  # [Q, k] bool: same label as the query; False where either has none
+    labelled: Tensor | None = None  # [Q] bool: queries whose label is known; None for all
+
+    @property
+    def precision(self) -> float:
+        """Precision at k in percent: the part of labelled queries' neighbours that are related; nan without labels."""
+        judged = self.related if self.labelled is None else self.related[self.labelled]
+        return 100 * float(judged.float().mean())
+
+
+def retrieve(
+    source: Run | AlexNet,
+    gallery: ImageSet,
+    queries: ImageSet,
+    k: int = 7,
+    layer: str = "fc7",
+    *,
+    progress: bool = True,
+    device: str = "auto",
+) -> Found:
+    """Find each query's nearest pictures in a gallery.
+
+    Args:
+        source: a run or a trunk.
+        gallery: where to look.
+        queries: what to look for; pictures that are in the gallery too find themselves.
+        k: neighbours, 1 or more.
+        layer: the tap whose activations are compared; the paper takes fc7.
+        progress: show a bar when it takes over two seconds.
+        device: of a run's trunk; "auto" is a GPU when there is one.
+
+    Raises:
+        CodialError: k is not in [1, len(gallery)], or both sets have labels, of different classes.
+    """
+    if gallery.classes and queries.classes and gallery.classes != queries.classes:
+        raise CodialError(
+            f"The classes differ: {gallery.classes} in {gallery.name}, {queries.classes} in {queries.name}."
+        )
+    if not 1 <= k <= len(gallery):
+        raise CodialError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery.")
+    trunk = trunk_of(source, device)
+    kept, asked = (features(trunk, images, layer, progress=progress) for images in (gallery, queries))
+    similarity, indices = nearest(kept, asked, k)
+    wanted, got = queries.labels.unsqueeze(1), gallery.labels[indices]
+    return Found(indices, similarity, (wanted == got) & (wanted >= 0), queries.labels >= 0)
+
+
+def nearest(gallery: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the cosine similarity and the index of each query's k nearest vectors, exact, with FAISS where installed.
+
+    Args:
+        gallery: [N, F] float.
+        queries: [Q, F] float.
+        k: neighbours, at most N.
+
+    Returns:
+        Similarities [Q, k] float32 in descending order and indices [Q, k] int64, both on the CPU.
+    """
+    kept, asked = (normalize(x.float(), dim=1).cpu() for x in (gallery, queries))
+    try:
+        import faiss
+    except ImportError:
+        best = [(part @ kept.T).topk(k) for part in asked.split(1024)]
+        return torch.cat([b.values for b in best]), torch.cat([b.indices for b in best])
+    index = faiss.IndexFlatIP(kept.shape[1])
+    index.add(kept.numpy())
+    similarity, indices = index.search(asked.numpy(), k)
+    return torch.from_numpy(similarity), torch.from_numpy(indices)

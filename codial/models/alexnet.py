@@ -1,0 +1,143 @@
+"""AlexNet as CODIAL uses it: no local response normalisation, batch norm on every layer but the last (section 4)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d, pad
+
+from codial.config import ModelConfig
+from codial.errors import CodialError
+
+TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+CONV_TAPS = TAPS[:5]
+
+#           channels, kernel, stride, groups
+_CONVS = (
+    (96, 11, 4, 1),
+    (256, 5, 1, 2),
+    (384, 3, 1, 1),
+    (384, 3, 1, 2),
+    (256, 3, 1, 2),
+)
+_FULL_PADDING = (2, 2, 1, 1, 1)  # the classic 224-pixel form
+_FC = 4096
+
+
+class _Conv(nn.Module):
+    """Convolution, batch norm and ReLU; padding None means "same" in TensorFlow's sense (odd pixel after)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, padding: int | None) -> None:
+        super().__init__()
+        self.same = padding is None
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding or 0, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.same:
+            x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
+        return torch.relu_(self.norm(self.conv(x)))
+
+
+def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Pad [B, C, H, W] with zeros so that a convolution yields ceil(side / stride)."""
+    before_after = []
+    for side in (x.shape[-1], x.shape[-2]):
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        before_after += [total // 2, total - total // 2]
+    return pad(x, before_after) if any(before_after) else x
+
+
+def width_of(channels: int, factor: float) -> int:
+    """Return a layer's width under a factor: a multiple of 8, for groups of two and for vector units."""
+    return max(8, 8 * round(channels * factor / 8))
+
+
+class AlexNet(nn.Module):
+    """The trunk F_theta with taps conv1..conv5, fc6 and fc7, each after batch norm and ReLU.
+
+    Input is [B, 3, S, S] float in [0, 1]; the colour normalisation of the config is part of the trunk. Maps at a tap
+    are taken before the pooling that follows conv1 and conv2.
+
+    Args:
+        config: width, resolution, batch norm, normalisation.
+        size: S in pixels, which fixes fc6's input.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig, size: int) -> None:
+        super().__init__()
+        self.low = config.resolution == "low"
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        channels = [3] + [width_of(c, config.width) for c, *_ in _CONVS]
+        for i, (_, kernel, stride, groups) in enumerate(_CONVS):
+            padding = None if self.low else _FULL_PADDING[i]
+            self.add_module(CONV_TAPS[i], _Conv(channels[i], channels[i + 1], kernel, stride, groups, padding))
+        self.features = width_of(_FC, config.width)
+        self.size = size
+        flat = channels[-1] * self._last_side(size) ** 2
+        self.fc6 = self._dense(flat, self.features)
+        self.fc7 = self._dense(self.features, self.features)
+        self._initialise(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return fc7, [B, features], of views [B, 3, S, S] in [0, 1]."""
+        return self.taps(images, ("fc7",))["fc7"]
+
+    def taps(self, images: Tensor, names: Iterable[str] = TAPS) -> dict[str, Tensor]:
+        """Return the named activations in the network's order, computing no layer past the last one asked for.
+
+        Raises:
+            CodialError: a name is not a tap, or the pictures have another shape than the trunk was made for.
+        """
+        wanted = set(names)
+        if not wanted or not wanted <= set(TAPS):
+            raise CodialError(f"Layers are {sorted(wanted)}; expected some of {', '.join(TAPS)}.")
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.size, self.size):
+            raise CodialError(f"Pictures are {list(images.shape)}; this trunk takes [B, 3, {self.size}, {self.size}].")
+        x, found = (images - self.mean) / self.std, {}
+        for name in TAPS[: max(TAPS.index(w) for w in wanted) + 1]:
+            x = getattr(self, name)(self._before(name, x))
+            if name in wanted:
+                found[name] = x
+        return found
+
+    def _before(self, name: str, x: Tensor) -> Tensor:
+        """Pool or flatten what the layer before left."""
+        if name in ("conv2", "conv3"):
+            return self._pool(x)
+        if name == "fc6":
+            return (x if self.low else self._pool(x)).flatten(1)
+        return x
+
+    def _pool(self, x: Tensor) -> Tensor:
+        # Zero padding is neutral here: what is pooled has passed a ReLU.
+        return max_pool2d(_pad_same(x, 3, 2) if self.low else x, 3, 2)
+
+    def _last_side(self, size: int) -> int:
+        """Return the side of the maps that fc6 reads."""
+        if self.low:
+            return -(-size // 16)  # strides 4, 2 and 2, each rounded up
+        side = (size + 4 - 11) // 4 + 1
+        for _ in range(3):
+            side = (side - 3) // 2 + 1
+        if side < 1:
+            raise CodialError(f"views.size is {size}; resolution 'full' needs at least 63 pixels, or choose 'low'.")
+        return side
+
+    @staticmethod
+    def _dense(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU())
+
+    def _initialise(self, config: ModelConfig) -> None:
+        """Truncated normals of 0.01 (convolutions) and 0.005 (dense layers), as GlobStat's code."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.01, a=-0.02, b=0.02)
+            elif isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.005, a=-0.01, b=0.01)
+            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.eps, module.momentum = config.bn_eps, config.bn_momentum

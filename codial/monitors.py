@@ -1,0 +1,63 @@
+"""Numbers that tell, while a run goes on, whether its features are good and whether they collapse."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+
+def feature_std(features: Tensor) -> float:
+    """Return the mean standard deviation of L2-normalised features [N, F], times sqrt(F).
+
+    1 for features spread evenly over the sphere, 0 when all pictures share one feature (collapse).
+    """
+    return float(normalize(features.float(), dim=1).std(0).mean() * features.shape[1] ** 0.5)
+
+
+def rankme(features: Tensor) -> float:
+    """Return the effective rank of features [N, F]: exp of the entropy of their normalised singular values.
+
+    From RankMe (Garrido et al., 2023, equation 1): 1 when all lie on a line, at most min(N, F).
+    """
+    values = torch.linalg.svdvals(features.float())
+    part = values / values.sum().clamp_min(1e-12) + 1e-7
+    return float(torch.exp(-(part * part.log()).sum()))
+
+
+def knn_accuracy(features: Tensor, labels: Tensor, fold: Tensor, k: int = 20) -> float:
+    """Return the accuracy in percent of k nearest neighbours by cosine similarity, each with one vote.
+
+    Args:
+        features: [N, F] float.
+        labels: [N] int64, all >= 0.
+        fold: [N] bool, True for queries; the others are the gallery.
+        k: neighbours that vote; a tie goes to the class whose voters are more similar in sum.
+    """
+    unit = normalize(features.float(), dim=1)
+    similar, nearest = (unit[fold] @ unit[~fold].T).topk(min(k, int((~fold).sum())))
+    votes = one_hot(labels[~fold][nearest], int(labels.max()) + 1).float()  # [Q, k, C]
+    score = votes.sum(1) + 1e-3 * (votes * similar.unsqueeze(-1)).sum(1)
+    return _percent(score.argmax(1) == labels[fold])
+
+
+def ridge_accuracy(features: Tensor, labels: Tensor, fold: Tensor, strength: float = 1e-2) -> float:
+    """Return the accuracy in percent of a linear least-squares classifier: a probe in one matrix solution.
+
+    Args:
+        features: [N, F] float; standardised here with the fitting part's mean and deviation.
+        labels: [N] int64, all >= 0.
+        fold: [N] bool, True for the part that is judged; the rest is fitted.
+        strength: ridge penalty for each fitted sample.
+    """
+    x, targets = features.double(), one_hot(labels, int(labels.max()) + 1).double()
+    spread = x[~fold].std(0)
+    floor = 1e-6 * spread.mean() + 1e-300  # relative: an untrained trunk's activations may be a millionth
+    x = (x - x[~fold].mean(0)) / (spread + floor) / x.shape[1] ** 0.5
+    fitted, centre = x[~fold], targets[~fold].mean(0)
+    gram = fitted @ fitted.T  # the dual form: as large as the sample, whatever F is
+    gram.diagonal().add_(strength * len(fitted) / x.shape[1] + 1e-6)
+    scores = x[fold] @ (fitted.T @ torch.linalg.solve(gram, targets[~fold] - centre)) + centre
+    return _percent(scores.argmax(1) == labels[fold])
+
+
+def _percent(right: Tensor) -> float:
+    return 100 * float(right.float().mean())

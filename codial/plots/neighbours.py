@@ -1,0 +1,99 @@
+"""Retrieval as pictures, after the paper's Figure 4: queries, and beside each its nearest neighbours."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.path import Path
+
+from codial.data import ImageSet
+from codial.evaluate import Found
+from codial.plots.style import COLOURS, LABEL, SMALL, new_figure, picture_axes, pixels
+
+TILE = 0.5  # inches a picture
+_EDGE, _GAP = 0.05, 0.09  # of a tile: its frame, and the white around it
+_TICK = Path([(-0.9, -0.1), (-0.3, -0.8), (0.9, 0.9)])
+
+
+def neighbour_rows(queries: ImageSet, gallery: ImageSet, found: Mapping[str, Found], shown: Sequence[int]) -> Figure:
+    """Draw some queries, a row each, with their neighbours in every system, nearest first.
+
+    A neighbour with the query's label has a green frame and a tick, another a red frame and a cross. Each block's title
+    tells the precision over all queries, not only those shown. Where a query has no label, nothing is marked.
+
+    Args:
+        queries: the pictures that were looked for.
+        gallery: the pictures that were looked in.
+        found: neighbours of every query by system, such as random, supervised and codial.
+        shown: places in `queries` of those to draw.
+    """
+    counts = [each.indices.shape[1] for each in found.values()]
+    figure = new_figure(TILE * (1.6 + sum(counts) + 0.6 * len(counts)), TILE * len(shown) + 0.8)
+    figure.set_layout_engine("compressed")  # for axes of a fixed aspect
+    blocks = figure.subplots(1, 1 + len(counts), width_ratios=[1, *counts], squeeze=False)[0]
+    _queries(blocks[0], queries, shown)
+    for axes, (name, each) in zip(blocks[1:], found.items(), strict=True):
+        _block(axes, gallery, each, shown, labelled=[bool(queries.labels[i] >= 0) for i in shown])
+        told = "" if math.isnan(each.precision) else f"\nprecision at {each.indices.shape[1]}: {each.precision:.1f} %"
+        axes.set_title(name + told, fontsize=LABEL)
+    return figure
+
+
+def _queries(axes: Axes, queries: ImageSet, shown: Sequence[int]) -> None:
+    _tiles(axes, [[pixels(queries.images[i])] for i in shown])
+    axes.set_title("query", fontsize=LABEL)
+    names = [queries.classes[queries.labels[i]] if queries.labels[i] >= 0 else "" for i in shown]
+    axes.set_yticks([row + 0.5 for row in range(len(shown))], names, fontsize=SMALL)
+    axes.tick_params(axis="y", length=0)
+
+
+def _block(axes: Axes, gallery: ImageSet, found: Found, shown: Sequence[int], labelled: Sequence[bool]) -> None:
+    rows = [[pixels(gallery.images[i]) for i in found.indices[query]] for query in shown]
+    related = found.related[list(shown)].tolist()
+    frames = [[_verdict(each, known) for each in row] for row, known in zip(related, labelled, strict=True)]
+    _tiles(axes, rows, frames)
+    for verdict, marker in (("right", _TICK), ("wrong", "x")):
+        places = [(x, y) for y, row in enumerate(frames) for x, frame in enumerate(row) if frame == verdict]
+        _marks(axes, places, marker, COLOURS[verdict], verdict)
+
+
+def _verdict(related: bool, known: bool) -> str:
+    return "" if not known else "right" if related else "wrong"
+
+
+def _marks(axes: Axes, places: Sequence[tuple[int, int]], marker: str | Path, colour: str, name: str) -> None:
+    """Put a mark on a white disc into the lower right corner of tiles; `name` finds them again."""
+    x, y = [x + 0.8 for x, _ in places], [y + 0.8 for _, y in places]
+    axes.plot(x, y, "o", color="white", markersize=8)
+    axes.plot(
+        x,
+        y,
+        marker=marker,
+        linestyle="none",
+        color=colour,
+        markersize=5,
+        markeredgewidth=1.8,
+        fillstyle="none",
+        gid=name,
+    )
+
+
+def _tiles(axes: Axes, rows: Sequence[Sequence[np.ndarray]], frames: Sequence[Sequence[str]] = ()) -> None:
+    """Draw pictures [H, W, 3] in rows of tiles one unit wide, with frames in their verdict's colour."""
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            if frames and frames[y][x]:
+                _frame(axes, x, y, COLOURS[frames[y][x]])
+            near, far = _GAP, 1 - _GAP
+            axes.imshow(picture, extent=(x + near, x + far, y + far, y + near), interpolation="nearest")
+    picture_axes(axes)
+    axes.set_xlim(0, len(rows[0]))
+    axes.set_ylim(len(rows), 0)
+
+
+def _frame(axes: Axes, x: int, y: int, colour: str) -> None:
+    near, side = _GAP - _EDGE, 1 - 2 * (_GAP - _EDGE)
+    axes.add_patch(Rectangle((x + near, y + near), side, side, color=colour, zorder=-1))

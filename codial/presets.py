@@ -1,0 +1,65 @@
+"""Settings by name: SYSTEM/photos and SYSTEM/cifar10 for a laptop, SYSTEM/paper and SYSTEM/recommended for a GPU."""
+
+from dataclasses import replace
+from difflib import get_close_matches
+
+from codial.config import CodialOptions, Config, DataConfig, ModelConfig, SupervisedOptions, TrainConfig, ViewsConfig
+from codial.errors import CodialError
+
+# The literal reading of the paper, at the scale of its CIFAR-10 column.
+_PAPER = Config(data=DataConfig("cifar10"), train=TrainConfig(epochs=200, batch=128))
+
+# Milder than the paper's, so that less is to be learnt at once; a choice, still to be settled by a study.
+_RECOMMENDED_VIEWS = ViewsConfig(crop_area=(0.2, 1.0), hue=0.1)
+# Strangers under the same transform, so that the bound measures what pictures share and not which transform it was.
+_RECOMMENDED_CODIAL = CodialOptions(negatives="same", beta_end=0.01, beta_hold=0.0, beta_ramp=1.0)
+_RECOMMENDED = replace(_PAPER, views=_RECOMMENDED_VIEWS, objective=_RECOMMENDED_CODIAL)
+
+# A quarter of the width, and a batch norm that settles within a short run.
+_LAPTOP_MODEL = ModelConfig(width=0.25, bn_momentum=0.1)
+_LAPTOP_CODIAL = replace(_RECOMMENDED_CODIAL, critic_hidden=256)
+_CIFAR10 = Config(
+    data=DataConfig("cifar10", limit=10_000),
+    views=replace(_RECOMMENDED_VIEWS, size=48),
+    model=_LAPTOP_MODEL,
+    objective=_LAPTOP_CODIAL,
+    train=TrainConfig(epochs=20, batch=32, lr=5e-4, betas=(0.9, 0.99), weight_decay=0.01, monitor_every=2),
+)
+_PHOTOS = replace(
+    _CIFAR10,
+    data=DataConfig("photos"),
+    train=replace(_CIFAR10.train, epochs=6, monitor_every=1),
+)
+
+_SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
+
+
+def _supervised(base: Config) -> Config:
+    """One view a picture, upright: the label is the target."""
+    return replace(base, objective=SupervisedOptions(), views=replace(base.views, primary=("turn0",)))
+
+
+def _random(base: Config) -> Config:
+    """The same network before its first step."""
+    return replace(base, train=replace(base.train, epochs=0))
+
+
+_SYSTEMS = {"codial": lambda base: base, "supervised": _supervised, "random": _random}
+PRESETS = {
+    f"{system}/{scale}": replace(make(base), name=f"{system}/{scale}")
+    for system, make in _SYSTEMS.items()
+    for scale, base in _SCALES.items()
+}
+
+
+def preset(name: str) -> Config:
+    """Return the settings of that name; `dataclasses.replace` or `codial.override` changes them.
+
+    Raises:
+        CodialError: there is no such preset.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        near = get_close_matches(str(name), PRESETS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise CodialError(f"There is no preset called {name!r}.{hint} Presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]

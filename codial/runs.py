@@ -1,0 +1,271 @@
+"""A run is a folder: config, history, checkpoints and provenance, readable while it is being written.
+
+config.json        every setting
+history.jsonl      one line a log step (kind train) and one a monitor (kind monitor)
+checkpoints/       last.safetensors, best.safetensors: weights and all that resuming needs
+provenance.json    versions, commit, device, seed, pictures
+"""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+import codial.config as configs
+from codial.config import Config
+from codial.errors import CodialError
+from codial.models import AlexNet
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, opened for reading."""
+
+    folder: Path
+    config: Config
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Every line of history so far; a line still being written is left out."""
+        path = self.folder / "history.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Return the steps at which a term was logged, and its values.
+
+        Raises:
+            CodialError: no line of history holds it.
+        """
+        points = [(line["step"], line[name]) for line in self.history if name in line]
+        if not points:
+            names = sorted({key for line in self.history for key in line} - {"kind", "step", "epoch"})
+            raise CodialError(f"{self.folder} has no curve {name!r}; it has {', '.join(names) or 'no history yet'}.")
+        steps, values = zip(*points, strict=True)
+        return list(steps), list(values)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the numbers come from: versions, commit, device, seed, pictures."""
+        return json.loads((self.folder / "provenance.json").read_text())
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What the last checkpoint says of itself: step, epoch, views, seconds, finished; empty before the first."""
+        path = self.folder / "checkpoints" / "last.safetensors"
+        return read_note(path) if path.exists() else {}
+
+    @property
+    def finished(self) -> bool:
+        """True when the run has done all its epochs."""
+        return bool(self.progress.get("finished"))
+
+    def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> AlexNet:
+        """Return the trained trunk in evaluation mode.
+
+        Args:
+            which: "last" or "best" (highest kNN accuracy) checkpoint.
+            device: where to put it.
+
+        Raises:
+            CodialError: there is no such checkpoint, or it does not fit the config.
+        """
+        path = self.folder / "checkpoints" / f"{which}.safetensors"
+        if not path.exists():
+            raise CodialError(f"{self.folder} has no {which!r} checkpoint yet; wait for its first, or train it.")
+        weights = {k.removeprefix("model.trunk."): v for k, v in read_tensors(path, "model.trunk.").items()}
+        trunk = AlexNet(self.config.model, self.config.views.size)
+        load_exactly(trunk, weights, path)
+        return trunk.eval().to(device)
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else f"at epoch {self.progress.get('epoch', 0)}"
+        return f"Run({self.config.name}, {state})"
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run's folder, finished or not, also while another process writes it.
+
+    Raises:
+        CodialError: the folder is not a run.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.exists():
+        near = ", ".join(str(p.parent) for p in sorted(folder.parent.glob("*/config.json"))[:5])
+        hint = f" Runs beside it: {near}." if near else " `codial pretrain` makes one."
+        raise CodialError(f"{folder} is not a run: it has no config.json.{hint}")
+    return Run(folder, _read_config(path))
+
+
+def list_runs(root: str | Path) -> list[Run]:
+    """Return the runs anywhere below a folder, by path."""
+    return [open_run(path.parent) for path in sorted(Path(root).rglob("config.json"))]
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        return configs.from_dict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise CodialError(f"{path} is not JSON ({error}); it was cut short or edited by hand.") from error
+
+
+def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], device: str) -> Run:
+    """Make a run's folder, or open it when it is there with the same settings and pictures.
+
+    Args:
+        folder: where.
+        config: all settings.
+        pictures: what provenance says of the pictures; empty when they are not known yet, and then not compared.
+        device: what provenance says of the device.
+
+    Raises:
+        CodialError: the folder holds a run with other settings or pictures, or something that is no run.
+    """
+    folder = Path(folder)
+    if (folder / "config.json").exists():
+        run = open_run(folder)
+        _require_same(run, config)
+        _require_same_pictures(run, pictures)
+        return run
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - _BEGUN):
+        raise CodialError(f"{folder} exists and is not a run; name a new folder, or empty this one.")
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    write_safely(folder / "provenance.json", json.dumps(_provenance(config, pictures, device), indent=1).encode())
+    write_safely(folder / "config.json", json.dumps(configs.to_dict(config), indent=1).encode())
+    return Run(folder, config)
+
+
+# What a run that was killed at birth leaves behind.
+_BEGUN = {"checkpoints", "provenance.json", "provenance.json.part", "config.json.part"}
+
+
+def _require_same(run: Run, config: Config) -> None:
+    theirs, ours = (dict(configs.flatten(c)) for c in (run.config, config))
+    other = [
+        f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} asked" for k in theirs | ours if theirs.get(k) != ours.get(k)
+    ]
+    if other:
+        raise CodialError(
+            f"{run.folder} holds a run with other settings ({'; '.join(other)}). Name a new folder, or delete this one."
+        )
+
+
+def _require_same_pictures(run: Run, pictures: Mapping[str, Any]) -> None:
+    theirs = run.provenance["pictures"]
+    if pictures and pictures["fingerprint"] != theirs["fingerprint"]:
+        there, asked = (f"{p['count']} of {p['name']}/{p['split']}, {p['fingerprint']}" for p in (theirs, pictures))
+        raise CodialError(
+            f"{run.folder} learns from other pictures ({there} there, {asked} asked). Name a new folder, or delete"
+            " this one."
+        )
+
+
+def _provenance(config: Config, pictures: Mapping[str, Any], device: str) -> dict[str, Any]:
+    import codial
+
+    return {
+        "codial": codial.__version__,
+        "commit": _commit(),
+        "config_hash": configs.config_hash(config),
+        "seed": config.seed,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "pictures": dict(pictures),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, with a plus where files differ from it; None outside a checkout."""
+    place = Path(__file__).resolve().parent
+    try:
+        asked = [subprocess.run(["git", *a], cwd=place, capture_output=True, text=True, timeout=10) for a in _GIT]
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    commit, changes = asked[0].stdout.strip(), asked[1].stdout.strip()
+    return (commit + "+" * bool(changes)) or None
+
+
+_GIT = (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "."))
+
+
+def write_safely(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all: temporary name, sync, rename."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def append_line(folder: Path, line: Mapping[str, Any]) -> None:
+    """Add one line to a run's history."""
+    with (folder / "history.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def cut_history(folder: Path, step: int) -> None:
+    """Drop lines past a step: those that an interrupted run wrote after its last checkpoint."""
+    path = folder / "history.jsonl"
+    if path.exists():
+        lines = path.read_text().split("\n")[:-1]
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        write_safely(path, "".join(line + "\n" for line in kept).encode())
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+    """Write tensors and a note to a safetensors file, whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_safely(path, save(plain, {"note": json.dumps(note)}))
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's note."""
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    try:
+        return json.loads(metadata["note"])
+    except (KeyError, ValueError) as error:
+        raise CodialError(f"{path} is no checkpoint of a run: it says no step; delete it to start again.") from error
+
+
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Return a checkpoint's tensors whose names begin with a prefix."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CodialError(f"{path} is not a readable checkpoint ({error}); delete it to start again.") from error
+
+
+def load_exactly(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights into a module; every name and shape must agree.
+
+    Raises:
+        CodialError: names that are missing, unknown or of another shape, all listed.
+    """
+    own = module.state_dict()
+    wrong = [f"{n} missing" for n in own if n not in weights] + [f"{n} unknown" for n in weights if n not in own]
+    shapes = [(n, list(weights[n].shape), list(own[n].shape)) for n in own if n in weights]
+    wrong += [f"{n} is {got}, expected {expected}" for n, got, expected in shapes if got != expected]
+    if wrong:
+        raise CodialError(f"{path} does not fit the config: {'; '.join(wrong)}.")
+    module.load_state_dict(weights)

@@ -1,0 +1,7 @@
+"""What is seen and touched in a notebook: the only package that imports IPython and ipywidgets."""
+
+from codial.widgets.display import LiveFigure, show
+from codial.widgets.training import LiveTraining
+from codial.widgets.transforms import TransformExplorer
+
+__all__ = ["LiveFigure", "LiveTraining", "TransformExplorer", "show"]

@@ -1,0 +1,78 @@
+"""Show figures in a notebook, still or changing, as PNG pictures that stay in its file.
+
+One display handle whose picture is replaced works alike in JupyterLab, under papermill and under nbval; clearing and
+drawing anew flickers in the first and fails in the last.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import ipywidgets
+from IPython.display import DisplayHandle, Image, display
+from matplotlib.figure import Figure
+
+from codial.plots.style import png
+
+
+def show(figure: Figure) -> None:
+    """Show a figure under the cell."""
+    display(Image(png(figure), format="png"))
+
+
+class LiveFigure:
+    """A figure under the cell whose picture is replaced as work goes on.
+
+    Updates that come too fast are left out, so that drawing takes a tenth of the time at most and the notebook server
+    gets fewer than 1,000 messages: the pause between two grows with the time that has passed.
+
+    Args:
+        pause: least seconds between two updates.
+        most: updates after which only forced ones are shown.
+    """
+
+    def __init__(self, pause: float = 0.5, most: int = 900) -> None:
+        self.pause, self.most = pause, most
+        self.updates = 0
+        self._handle: DisplayHandle | None = None
+        self._started = self._next = time.monotonic()
+
+    def update(self, draw: Callable[[], Figure], force: bool = False) -> bool:
+        """Draw and show the figure, unless the last one was shown just now.
+
+        Args:
+            draw: makes the figure; called only if it is to be shown.
+            force: show it in any case, as after the last step.
+
+        Returns:
+            Whether it was shown.
+        """
+        began = time.monotonic()
+        if not force and (began < self._next or self.updates >= self.most):
+            return False
+        picture = Image(png(draw()), format="png")
+        if self._handle is None:
+            self._handle = display(picture, display_id=True)
+        else:
+            self._handle.update(picture)
+        self.updates += 1
+        now = time.monotonic()
+        self._next = now + max(self.pause, 9 * (now - began), (now - self._started) / 100)
+        return True
+
+
+class Panel:
+    """Widgets one below the other, with words for where no widget can be shown, such as a notebook on GitHub.
+
+    Args:
+        children: the widgets.
+        words: what is stored in the notebook's file.
+    """
+
+    def __init__(self, children: Sequence[ipywidgets.Widget], words: str) -> None:
+        self.box = ipywidgets.VBox(list(children))
+        self.words = words
+
+    def show(self) -> None:
+        """Show the widgets under the cell."""
+        view = self.box._repr_mimebundle_() or {}
+        display({**view, "text/plain": self.words}, raw=True)

@@ -1,0 +1,249 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+import codial
+from codial import ProbeConfig, ProbeReport, probe
+from codial.config import ModelConfig
+from codial.data import ImageSet
+from codial.errors import CodialError
+from codial.models import CONV_TAPS, AlexNet
+from codial.monitors import knn_accuracy
+
+QUICK = ProbeConfig(layers=("conv5",), epochs=5, seeds=(0,))
+
+
+class Transparent(AlexNet):
+    """A trunk whose taps are the picture itself, conv1 as a map and fc7 as a vector; channels differ in scale."""
+
+    def __init__(self, size, scale=1.0):
+        super().__init__(ModelConfig(width=0.05), 16)
+        self.size, self.scale = size, scale
+
+    def taps(self, images, names=("conv1", "fc7")):
+        stretched = (images * torch.tensor([1.0, 3.0, 0.5]).view(1, 3, 1, 1) + 0.3) * self.scale
+        return {name: stretched if name == "conv1" else stretched.flatten(1) for name in names}
+
+
+def clouds(seed, count, classes=5, side=4, wide=0.12):
+    """Pictures that are noise around one picture a class; the classes overlap."""
+    generator = torch.Generator().manual_seed(7)
+    centres = 0.5 + 0.04 * torch.randn(classes, 3, side, side, generator=generator)
+    generator.manual_seed(seed)
+    labels = torch.randint(classes, (count,), generator=generator)
+    pictures = centres[labels] + wide * torch.randn(count, 3, side, side, generator=generator)
+    names = tuple(f"class {c}" for c in range(classes))
+    return ImageSet("clouds", "train", (255 * pictures.clamp(0, 1)).round().to(torch.uint8), labels, names)
+
+
+def standardised(known, asked, axes):
+    """Batch norm without scale and shift by hand in float64, then vectors of length 1.
+
+    A hundredth of the mean variance keeps channels that hardly vary from being blown up.
+    """
+    mean, variance = known.mean(axes, keepdims=True), known.var(axes, keepdims=True)
+    scale = np.sqrt(variance + 0.01 * variance.mean()) * known[0].size ** 0.5
+    return (((x - mean) / scale).reshape(len(x), -1) for x in (known, asked))
+
+
+def logistic_regression(known, labels, asked, weight_decay):
+    """scikit-learn's, on the probe's features and with its penalty: C = 1 / (weight decay x pictures)."""
+    fitted = LogisticRegression(C=1 / (weight_decay * len(known)), max_iter=5000).fit(known, labels)
+    return fitted.predict(asked)
+
+
+# Accuracy
+
+
+@pytest.mark.parametrize("layer", ["conv1", "fc7"])
+def test_it_reads_as_well_as_scikit_learns_logistic_regression(layer):
+    """A map is standardised by its channels, a vector number by number."""
+    train, test = clouds(1, 1000), clouds(2, 2000)
+    config = ProbeConfig(layers=(layer,), mirror=False, epochs=60, seeds=(0, 1), weight_decay=1e-4)
+    report = probe(Transparent(4), train, test, config, progress=False)
+    taps = (Transparent(4).taps(images.images.double() / 255)[layer].numpy() for images in (train, test))
+    known, asked = standardised(*taps, axes=(0, 2, 3) if layer == "conv1" else 0)
+    right = logistic_regression(known, train.labels.numpy(), asked, 1e-4) == test.labels.numpy()
+    assert 60 < 100 * right.mean() < 95, "neither chance nor too easy"
+    assert report.mean(layer) == pytest.approx(100 * right.mean(), abs=1.5)
+    assert report.spread(layer) < 1.0
+    assert report.dims == {layer: 48}
+
+
+def test_real_features_are_read_as_well_as_by_logistic_regression(photos, seed):
+    """A layer of random weights on real pictures, with as many steps as 320 pictures need to converge."""
+    torch.manual_seed(seed)
+    trunk = AlexNet(ModelConfig(width=0.1), 32).eval()
+    config = ProbeConfig(layers=("conv2",), mirror=False, epochs=300, batch=160, seeds=(0,), weight_decay=1e-4)
+    report = probe(trunk, photos["train"], photos["test"], config, progress=False)
+    known, asked = (codial.features(trunk, photos[split], "conv2", progress=False) for split in ("train", "test"))
+    maps = (x.view(len(x), -1, 4 * 4).double().numpy() for x in (known, asked))
+    known, asked = standardised(*maps, axes=(0, 2))
+    right = logistic_regression(known, photos["train"].labels.numpy(), asked, 1e-4)
+    expected = 100 * (right == photos["test"].labels.numpy()).mean()
+    assert expected > 40
+    assert report.mean("conv2") == pytest.approx(expected, abs=1.5)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e3])
+def test_the_scale_of_a_layer_does_not_matter(scale):
+    """Random weights put out a millionth of what trained ones do; both must be read alike."""
+    train, test = clouds(1, 400), clouds(2, 400)
+    config = replace(QUICK, layers=("conv1",), mirror=False)
+    plain = probe(Transparent(4), train, test, config, progress=False)
+    scaled = probe(Transparent(4, scale), train, test, config, progress=False)
+    assert scaled.mean("conv1") == pytest.approx(plain.mean("conv1"), abs=0.6)
+
+
+def test_layers_are_probed_side_by_side_as_well_as_alone():
+    train, test = clouds(1, 400), clouds(2, 1000)
+    config = replace(QUICK, layers=("conv1", "fc7"), mirror=False, epochs=60, batch=50, weight_decay=1e-4)
+    together = probe(Transparent(4), train, test, config, progress=False)
+    alone = probe(Transparent(4), train, test, replace(config, layers=("conv1",)), progress=False)
+    assert together.mean("conv1") == pytest.approx(alone.mean("conv1"), abs=1.5)
+    assert together.accuracies["fc7"] != together.accuracies["conv1"]
+
+
+def test_mirrored_pictures_are_learnt_too():
+    """Every picture is asked for the other way round: only mirrored copies tell how those look."""
+    train, asked = clouds(1, 600, side=6, wide=0.03), clouds(2, 300, side=6, wide=0.03)
+    turned = replace(asked, images=asked.images.flip(-1).contiguous())
+    config = replace(QUICK, layers=("fc7",), epochs=40)
+    with_mirror, without = (
+        probe(Transparent(6), train, turned, replace(config, mirror=mirror), progress=False).mean("fc7")
+        for mirror in (True, False)
+    )
+    assert with_mirror > 85
+    assert without < 60
+
+
+def test_random_weights_on_real_pictures_are_well_above_chance(photos, seed):
+    """Eight classes, chance 12.5 %: a random convolution still sees colours and edges."""
+    torch.manual_seed(seed)
+    trunk = AlexNet(ModelConfig(width=0.25), 48).eval()
+    vectors = {split: codial.features(trunk, photos[split], progress=False) for split in photos}
+    fold = torch.arange(480) >= 320
+    labels = torch.cat((photos["train"].labels, photos["test"].labels))
+    assert knn_accuracy(torch.cat((vectors["train"], vectors["test"])), labels, fold) > 35
+    report = probe(trunk, photos["train"], photos["test"], replace(QUICK, epochs=20), progress=False)
+    assert report.mean("conv5") > 35
+
+
+# Repetition
+
+
+def test_the_same_seeds_give_the_same_report(photos, seed):
+    torch.manual_seed(seed)
+    trunk = AlexNet(ModelConfig(width=0.1), 32).eval()
+    config = replace(QUICK, seeds=(3, 4), batch=64)
+    torch.manual_seed(1)
+    first = probe(trunk, photos["train"], photos["test"], config, progress=False)
+    torch.manual_seed(2)
+    assert probe(trunk, photos["train"], photos["test"], config, progress=False) == first
+    one = probe(trunk, photos["train"], photos["test"], replace(config, seeds=(4,)), progress=False)
+    assert one.accuracies["conv5"] == first.accuracies["conv5"][1:]
+    assert len(set(first.accuracies["conv5"])) == 2
+
+
+def test_a_runs_report_is_kept_with_it(tiny_run, few, photos, tmp_path):
+    report = probe(tiny_run, few, photos["test"], replace(QUICK, layers=CONV_TAPS), progress=False, device="cpu")
+    path = tiny_run.folder / "evaluations" / "probe-photos.json"
+    try:
+        assert ProbeReport.load(path) == report
+    finally:
+        path.unlink()
+        path.parent.rmdir()
+    assert report.name == "tiny"
+    assert report.config_hash == tiny_run.provenance["config_hash"]
+    assert report.train == f"photos/train 24 {few.fingerprint}"
+    assert report.test == f"photos/test 160 {photos['test'].fingerprint}"
+
+
+# The report
+
+
+@pytest.fixture
+def report():
+    accuracies = {"conv1": (50.0, 52.0, 54.0), "conv5": (60.0, 60.0, 63.0)}
+    dims = {"conv1": 9600, "conv5": 4096}
+    return ProbeReport("mine", accuracies, dims, ProbeConfig(), "a/train 1", "a/test 2", "cafe")
+
+
+def test_mean_and_spread_are_those_of_its_seeds(report):
+    assert report.mean("conv1") == 52
+    assert report.spread("conv1") == pytest.approx(np.std([50, 52, 54], ddof=1))
+    assert replace(report, accuracies={"conv1": (50.0,)}).spread("conv1") == 0
+    assert str(report) == "mine: conv1 52.0 ± 2.0, conv5 61.0 ± 1.7"
+
+
+def test_it_comes_back_from_its_file(report, tmp_path):
+    report.save(tmp_path / "new" / "report.json")
+    assert ProbeReport.load(tmp_path / "new" / "report.json") == report
+    assert ProbeReport.load(str(tmp_path / "new" / "report.json")).protocol == ProbeConfig()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: "3",
+        lambda text: "{}",
+        lambda text: json.dumps(json.loads(text) | {"protocol": []}),
+        lambda text: json.dumps(json.loads(text) | {"protocol": {"speed": 3}}),
+        lambda text: json.dumps(json.loads(text) | {"accuracies": None}),
+        lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "test"}),
+    ],
+)
+def test_a_damaged_file_is_named(damage, report, tmp_path):
+    path = tmp_path / "report.json"
+    report.save(path)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(CodialError, match=r"report.json is not a probe report"):
+        ProbeReport.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CodialError, match=r"none.json is not a probe report"):
+        ProbeReport.load(tmp_path / "none.json")
+
+
+def test_the_protocol_says_all_that_matters():
+    text = replace(ProbeConfig(), pool="max", epochs=7, seeds=(5,)).describe()
+    for part in ("max-pooled", "9,000", "Nesterov momentum 0.9", "7 epochs", "batch 256", "mirrored", "1 probe seed"):
+        assert part in text
+    assert not text.endswith("seeds")
+    assert "mirrored" not in replace(ProbeConfig(), mirror=False).describe()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layers": ()}, {"seeds": ()}, {"epochs": 0}, {"batch": 0}, {"dims": 0}, {"lr": 0}, {"pool": "mean"}]
+)
+def test_a_protocol_out_of_range_is_refused(wrong):
+    with pytest.raises(CodialError, match=r"at least one layer, seed, epoch|pool is 'mean'; expected avg or max"):
+        ProbeConfig(**wrong)
+
+
+def test_no_momentum_is_plain_descent():
+    report = probe(Transparent(4), clouds(1, 200), clouds(2, 200), replace(QUICK, layers=("fc7",), momentum=0.0))
+    assert report.mean("fc7") > 30
+
+
+def test_unlabelled_pictures_and_other_classes_are_refused(photos, tiny_run):
+    train, test = photos["train"], photos["test"]
+    unlabelled = ImageSet("mine", "all", test.images, torch.full((160,), -1), ())
+    with pytest.raises(CodialError, match=r"mine/all.*has no labels; a probe needs them"):
+        probe(tiny_run, train, unlabelled, QUICK, progress=False)
+    partly = replace(train, labels=torch.where(torch.arange(320) == 5, -1, train.labels))
+    with pytest.raises(CodialError, match=r"has no labels"):
+        probe(tiny_run, partly, test, QUICK, progress=False)
+    with pytest.raises(CodialError, match=r"^The classes differ: \('astronaut', .* in photos, \('class 0', "):
+        probe(tiny_run, train, clouds(1, 20), QUICK, progress=False)

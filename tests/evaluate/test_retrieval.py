@@ -1,0 +1,101 @@
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import codial
+from codial.data import ImageSet
+from codial.errors import CodialError
+from codial.evaluate import nearest
+from codial.models import AlexNet
+
+
+def brute_force(gallery, queries, k):
+    """Cosine similarity of all with all, in float64."""
+    gallery, queries = (x.double().numpy() for x in (gallery, queries))
+    gallery, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (gallery, queries))
+    similarity = queries @ gallery.T
+    order = np.argsort(-similarity, axis=1)[:, :k]
+    return np.take_along_axis(similarity, order, 1), order
+
+
+@pytest.fixture(params=["faiss", "torch"])
+def backend(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setitem(sys.modules, "faiss", None)  # importing it now fails
+    else:
+        pytest.importorskip("faiss")
+    return request.param
+
+
+@pytest.mark.parametrize("k", [1, 7, 200])
+def test_the_nearest_are_those_of_brute_force(k, backend, generator):
+    gallery, queries = torch.randn(200, 24, generator=generator), torch.randn(1500, 24, generator=generator)
+    similarity, indices = nearest(gallery, queries, k)
+    expected, order = brute_force(gallery, queries, k)
+    np.testing.assert_allclose(similarity.numpy(), expected, atol=1e-5)
+    assert (indices.numpy() == order).mean() > 0.999, "but for ties within rounding"
+    assert (similarity.dtype, indices.dtype) == (torch.float32, torch.int64)
+
+
+def test_length_does_not_count_and_oneself_comes_first(backend, generator):
+    gallery = torch.randn(50, 24, generator=generator)
+    similarity, indices = nearest(gallery, gallery * torch.rand(50, 1, generator=generator) * 1e-4, 3)
+    assert torch.equal(indices[:, 0], torch.arange(50))
+    torch.testing.assert_close(similarity[:, 0], torch.ones(50))
+    assert (similarity.diff(dim=1) <= 0).all()
+
+
+@pytest.mark.parametrize("layer", ["conv3", "fc7"])
+def test_a_run_finds_what_brute_force_finds(layer, backend, tiny_run, photos):
+    trunk = tiny_run.trunk()
+    gallery, queries = photos["train"], photos["test"]
+    found = codial.retrieve(trunk, gallery, queries, k=5, layer=layer, progress=False)
+    vectors = [codial.features(trunk, images, layer, progress=False) for images in (gallery, queries)]
+    expected, _ = brute_force(*vectors, 5)
+    np.testing.assert_allclose(found.similarity.numpy(), expected, atol=1e-5)
+    same = gallery.labels.numpy()[found.indices.numpy()] == queries.labels.numpy()[:, None]
+    assert np.array_equal(found.related.numpy(), same)
+    assert found.precision == pytest.approx(100 * same.mean())
+    by_run = codial.retrieve(tiny_run, gallery, queries, k=5, layer=layer, progress=False, device="cpu")
+    assert torch.equal(by_run.indices, found.indices)
+
+
+def test_random_weights_find_related_pictures_more_often_than_chance(photos, seed):
+    torch.manual_seed(seed)
+    trunk = AlexNet(codial.preset("codial/photos").model, 48).eval()
+    found = codial.retrieve(trunk, photos["train"], photos["test"], k=7, progress=False)
+    assert found.precision > 25  # chance is an eighth, 12.5
+    assert found.indices.shape == (160, 7)
+
+
+def test_pictures_without_labels_are_related_to_none(tiny_run, few):
+    unlabelled = ImageSet("mine", "all", few.images, torch.full((24,), -1), ())
+    for gallery, queries in ((unlabelled, few), (few, unlabelled), (unlabelled, unlabelled)):
+        found = codial.retrieve(tiny_run, gallery, queries, k=2, progress=False, device="cpu")
+        assert not found.related.any()
+        assert found.precision == 0 if queries is few else math.isnan(found.precision)
+
+
+def test_queries_without_a_label_are_not_counted(tiny_run, few):
+    labels = few.labels.clone()
+    labels[::2] = -1
+    queries = ImageSet("mine", "all", few.images, labels, few.classes)
+    some, every = (codial.retrieve(tiny_run, few, each, k=2, progress=False, device="cpu") for each in (queries, few))
+    assert not some.related[::2].any()
+    assert some.precision == pytest.approx(100 * float(every.related[1::2].float().mean()))
+
+
+def test_labels_of_other_classes_are_not_compared(tiny_run, few):
+    other = replace(few, classes=tuple(reversed(few.classes)), name="other")
+    with pytest.raises(CodialError, match=r"^The classes differ: \('astronaut', .* in photos, \('tissue', .* in other"):
+        codial.retrieve(tiny_run, few, other, k=2, progress=False)
+
+
+@pytest.mark.parametrize("k", [0, -1, 25])
+def test_k_out_of_range_is_refused(k, tiny_run, few):
+    with pytest.raises(CodialError, match=rf"^k is {k}; expected 1 to 24, the size of the gallery"):
+        codial.retrieve(tiny_run, few, few, k=k, progress=False)

@@ -1,0 +1,121 @@
+import math
+
+import pytest
+
+from codial.config import Config, SupervisedOptions, TrainConfig, ViewsConfig
+from codial.plots import history as plots
+from codial.plots.style import COLOURS, png
+
+CONFIG = Config(name="made", train=TrainConfig(epochs=4))
+
+
+def train(step, **terms):
+    line = {"kind": "train", "step": step, "epoch": step / 10, "views": 320 * step, "seconds": step / 2}
+    return line | {"loss": 1.5, "loss_transform": 1.6, "mi_js": 0.1, "skl": 20.0, "beta": 1e-5,
+                   "pretext_accuracy": 0.25, "lr": 1e-3} | terms  # fmt: skip
+
+
+def monitor(step, **terms):
+    line = {"kind": "monitor", "step": step, "epoch": step / 10, "views": 320 * step, "seconds": step / 2}
+    return line | {"feature_std": 0.5, "rankme": 20.0, "knn": 40.0, "probe": 50.0} | terms
+
+
+LINES = [monitor(0), train(5), train(10, loss=1.2), monitor(10, knn=45.0, probe=61.0)]
+
+
+def curves(figure):
+    """Every curve of a figure by its colour's name, as lists of (x, y)."""
+    found = {}
+    for axes in figure.axes:
+        for line in axes.lines:
+            x, y = (list(values) for values in line.get_data())
+            if len(x) and line.get_label() in plots_labels():
+                found[plots_labels()[line.get_label()]] = list(zip(x, y, strict=True))
+    return found
+
+
+def plots_labels():
+    return {name: name for name in COLOURS} | {"knn, fc7": "knn", "probe, conv5": "probe"}
+
+
+def test_every_term_of_the_history_is_drawn():
+    found = curves(plots.history(LINES, CONFIG))
+    assert found["loss"] == [(5, 1.5), (10, 1.2)]
+    assert found["loss_transform"] == [(5, 1.6), (10, 1.6)]
+    assert found["mi_js"] == [(5, 0.1), (10, 0.1)]
+    assert found["skl"] == [(5, 20.0), (10, 20.0)]
+    assert found["beta"] == [(5, 1e-5), (10, 1e-5)]
+    assert found["pretext_accuracy"] == [(5, 25.0), (10, 25.0)]  # percent
+    assert found["knn"] == [(0, 40.0), (10, 45.0)]
+    assert found["probe"] == [(0, 50.0), (10, 61.0)]
+    assert found["feature_std"] == [(0, 0.5), (10, 0.5)]
+    assert found["rankme"] == [(0, 20.0), (10, 20.0)]
+
+
+def levels(axes):
+    return [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+
+
+def test_chance_and_ceiling_have_their_lines():
+    losses, bound, _, pretext, useful, *_ = plots.history(LINES, CONFIG).axes[:6]
+    assert levels(losses) == pytest.approx([math.log(5)])
+    assert levels(bound) == pytest.approx([2 * math.log(2), 0])
+    assert levels(pretext) == [20.0]
+    assert levels(useful) == [40.0, 50.0]  # where the random weights were
+
+
+def test_beta_is_on_a_logarithmic_axis():
+    beta = next(a for a in plots.history(LINES, CONFIG).axes if "beta" in a.get_ylabel())
+    assert beta.get_yscale() == "log"
+    assert beta.get_ylim()[0] < CONFIG.objective.beta_start < CONFIG.objective.beta_end < beta.get_ylim()[1]
+
+
+def test_the_axes_span_the_whole_run():
+    for axes in plots.history(LINES, CONFIG).axes[:6]:
+        assert axes.get_xlim()[1] == pytest.approx(40, rel=0.05)  # 4 epochs of 10 steps
+
+
+def test_the_title_tells_step_epoch_speed_and_loss():
+    assert plots.headline(LINES, CONFIG) == "made: step 10, epoch 1.0 of 4, 640 views/s, loss 1.200"
+    assert plots.headline([monitor(0)], CONFIG) == "made: step 0, epoch 0.0 of 4"
+    assert plots.headline([], CONFIG) == "made: not begun"
+    assert plots.history(LINES, CONFIG).get_suptitle() == plots.headline(LINES, CONFIG)
+
+
+@pytest.mark.parametrize("lines", [[], [monitor(0)], [train(5)], [{**train(5), "epoch": 0.0}]])
+def test_a_run_that_has_just_begun_can_be_drawn(lines):
+    assert png(plots.history(lines, CONFIG)).startswith(b"\x89PNG")
+
+
+def test_a_system_without_alignment_has_three_panels_and_no_guess():
+    config = Config(objective=SupervisedOptions(), views=ViewsConfig(primary=("turn0",)))
+    lines = [{k: v for k, v in line.items() if k not in ("loss_transform", "mi_js", "skl", "beta")} for line in LINES]
+    figure = plots.history(lines, config)
+    assert len(figure.axes) == 3
+    assert levels(figure.axes[0]) == []
+    assert curves(figure)["pretext_accuracy"] == [(5, 25.0), (10, 25.0)]
+
+
+def test_a_real_run_can_be_drawn(tiny_run):
+    found = curves(plots.history(tiny_run.history, tiny_run.config))
+    for name in ("loss", "mi_js", "skl", "beta", "knn", "probe"):
+        assert [list(axis) for axis in zip(*found[name], strict=True)] == [list(axis) for axis in tiny_run.curve(name)]
+
+
+def test_runs_are_compared_over_their_epochs_in_their_colours():
+    left, right = plots.compare({"codial/photos": LINES, "random/photos": [monitor(0)]}).axes
+    codial, random = left.lines
+    assert codial.get_xydata().tolist() == [[0, 40.0], [1, 45.0]]
+    assert (codial.get_color(), random.get_color()) == (COLOURS["codial"], COLOURS["random"])
+    assert random.get_ydata() == [40.0, 40.0]
+    assert right.lines[0].get_ydata().tolist() == [50.0, 61.0]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["codial/photos", "random/photos"]
+
+
+def test_the_outcome_is_one_line():
+    expected = (
+        "quick probe on conv5 50 % at random weights, 61 % after training; pretext_accuracy 25 %; mi_js 0.10 nats"
+    )
+    assert plots.outcome(LINES) == expected
+    assert plots.outcome([train(5)]) == "pretext_accuracy 25 %; mi_js 0.10 nats"
+    assert plots.outcome([]) == "not begun"

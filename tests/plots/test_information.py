@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from codial import toys
+from codial.config import CodialOptions
+from codial.information import TWO_LN2
+from codial.plots import information as plots
+from codial.plots.style import COLOURS, png
+from codial.toys import Bottleneck, Divergences, Estimates
+
+TRUTH = torch.tensor([0.0, 1.0, 4.0])
+FOUND = {d: Estimates(TRUTH, TRUTH / 4, TRUTH / 5, TRUTH / 2 + d) for d in (1, 16)}
+
+
+def drawn(axes, label):
+    (line,) = [line for line in axes.lines if line.get_label() == label]
+    return [list(map(float, values)) for values in line.get_data()]
+
+
+def test_bounds_stand_beside_the_best_curve_below_the_ceiling():
+    grid = [0.0, 2.0, 8.0]
+    best = {d: (grid, torch.tensor([0.0, 0.5, d / 16])) for d in FOUND}
+    first, second, scores = plots.bound_and_truth(FOUND, best).axes
+    assert drawn(second, "best critic") == [grid, [0.0, 0.5, 1.0]]
+    assert drawn(first, "trained critic") == [TRUTH.tolist(), pytest.approx((TRUTH / 5).tolist())]
+    assert drawn(first, "ceiling, 2 ln 2")[1] == [TWO_LN2, TWO_LN2]
+    assert drawn(scores, "16 coordinates") == [TRUTH.tolist(), [16.0, 16.5, 18.0]]
+    assert drawn(scores, "best critic") == [[0, 4], [0, 4]]
+    assert [a.get_title() for a in (first, second)] == ["1 coordinate", "16 coordinates"]
+
+
+def test_single_draws_stand_beside_the_closed_form():
+    closed = torch.tensor([1.0, 0.3, 0.01])
+    sampled = torch.tensor([[0.0, 2.0], [-0.4, 1.0], [0.01, 0.03]])
+    left, right = plots.closed_and_sampled(Divergences(closed, sampled)).axes
+    x, y = drawn(left, "mean of 2 draws")
+    assert x == pytest.approx([0.01, 0.3, 1.0])
+    assert y == pytest.approx([0.02, 0.3, 1.0])
+    assert drawn(right, "closed form, 0.30")[0] == pytest.approx([0.3, 0.3])
+    assert drawn(right, "50 % of the draws are below 0")[0] == [0, 0]
+
+
+def test_schedules_begin_and_end_at_their_betas():
+    options = CodialOptions(beta_start=1e-4, beta_end=0.5, beta_hold=0.2, beta_ramp=0.3)
+    (axes,) = plots.beta_schedules({"a": options, "b": toys.constant_beta(0.1)}).axes
+    x, y = drawn(axes, "a")
+    assert (x[0], x[-1]) == (0, 100)
+    assert np.interp((0, 20, 50, 100), x, y) == pytest.approx((1e-4, 1e-4, 0.5, 0.5))
+    assert set(drawn(axes, "b")[1]) == {0.1}
+    assert axes.get_yscale() == "log"
+
+
+def bottleneck(beta, shared, private):
+    return Bottleneck(shared, private, [0.1 * beta] * 40, [2.0] * 40, [beta] * 40, beta)
+
+
+def test_what_is_kept_is_drawn_against_the_last_beta():
+    sweep = {"fixed": [bottleneck(0.1, 3, 1), bottleneck(1, 2, 0)], "ramp": [bottleneck(0.1, 4, 0.5)]}
+    left, right = plots.kept_information({"one": sweep, "two": sweep}).axes
+    assert drawn(left, "shared, fixed from the start") == [[0.1, 1], [3, 2]]
+    assert drawn(right, "private, ramp from 1e-6") == [[0.1], [0.5]]
+    assert left.lines[0].get_color() == COLOURS["fixed"]
+    assert left.get_ylim() == right.get_ylim()
+
+
+def test_curves_of_a_collapse_are_smoothed_over_steps_that_are_there():
+    values = torch.arange(40.0).tolist()
+    run = Bottleneck(1, 1, values, [1.0] * 40, [0.1] * 40, 0.1)
+    figure = plots.collapse({"a": run, "b": bottleneck(1, 1, 1)}, smooth=5)
+    steps, means = figure.axes[0].lines[0].get_data()
+    assert list(steps) == list(range(2, 38))
+    assert list(means) == pytest.approx(list(range(2, 38)))  # a straight line stays where it is
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert png(figure).startswith(b"\x89PNG")

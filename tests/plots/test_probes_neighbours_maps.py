@@ -1,0 +1,196 @@
+"""Figures of what runs know, checked by what was drawn rather than by their pixels."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from codial.data import ImageSet
+from codial.evaluate import Found, LayerMap, ProbeConfig, ProbeReport
+from codial.plots.maps import MOST, class_looks, feature_maps
+from codial.plots.neighbours import neighbour_rows
+from codial.plots.probes import probe_bars, run_colours
+from codial.plots.style import COLOURS, png
+
+SEED = 0
+LAYERS = ("conv1", "conv5")
+CLASSES = ("cat", "dog", "owl")
+
+
+def report(name, **accuracies):
+    dims = dict.fromkeys(accuracies, 10)
+    return ProbeReport(name, accuracies, dims, ProbeConfig(layers=tuple(accuracies)), "photos/train", "photos/test")
+
+
+def pictures(count, classes=CLASSES, labelled=True):
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(count) % len(classes) if labelled else torch.full((count,), -1)
+    return ImageSet("made", "test", images, labels, classes if labelled else ())
+
+
+REPORTS = [
+    report("random/photos", conv1=(40.0, 42.0), conv5=(30.0, 30.0)),
+    report("codial/photos", conv1=(50.0, 54.0), conv5=(60.0, 60.0)),
+]
+
+
+# Probes
+
+
+def test_there_is_a_bar_for_each_run_and_layer_as_high_as_the_mean():
+    (axes,) = probe_bars(REPORTS, "photos").axes
+    heights = [bar.get_height() for bar in axes.patches]
+    assert heights == [41.0, 30.0, 52.0, 60.0]
+    assert [text.get_text() for text in axes.texts] == ["41.0", "30.0", "52.0", "60.0"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["random/photos", "codial/photos"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(LAYERS)
+    assert axes.get_title() == "photos"
+
+
+def test_bars_start_at_zero_and_a_layers_bars_stand_side_by_side_around_its_name():
+    (axes,) = probe_bars(REPORTS).axes
+    assert axes.get_ylim() == (0, 100)
+    spans = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches)
+    assert all(left[1] < right[0] for left, right in pairwise(spans))
+    assert (spans[0][0] + spans[1][1]) / 2 == pytest.approx(0)
+    assert (spans[2][0] + spans[3][1]) / 2 == pytest.approx(1)
+
+
+def test_whiskers_reach_one_spread_up_and_down():
+    (axes,) = probe_bars(REPORTS).axes
+    lines = axes.containers[0].lines[2][0].get_segments()
+    lengths = [segment[1][1] - segment[0][1] for segment in lines]
+    assert lengths == pytest.approx([2 * REPORTS[0].spread("conv1"), 0])
+
+
+def test_the_papers_numbers_have_a_panel_of_their_own():
+    paper = {"Random": {"conv1": 48.4, "conv5": 47.9}, "CODIAL": {"conv1": 60.5, "conv5": None}}
+    ours, theirs = probe_bars(REPORTS, "photos", paper=paper, paper_title="STL-10").axes
+    assert len(ours.patches) == 4
+    assert len(theirs.patches) == 0
+    assert [list(line.get_ydata()) for line in theirs.lines] == [[48.4, 47.9], [60.5]]
+    assert theirs.get_title() == "STL-10"
+
+
+def test_a_system_has_its_own_colour_and_no_two_runs_share_one():
+    assert run_colours(["random/photos", "codial/photos"]) == [COLOURS["random"], COLOURS["codial"]]
+    assert run_colours(["GlobStat", "CODIAL"])[1] == COLOURS["codial"]
+    twice = run_colours(["codial/photos", "codial/paper", "GlobStat", "Decouple", "supervised/photos"])
+    assert twice[0] == COLOURS["codial"]
+    assert twice[4] == COLOURS["supervised"]
+    assert len(set(twice)) == 5
+
+
+# Neighbours
+
+
+def found(queries, k=3, system=0):
+    """Make neighbours of which the first `system` of each query are related."""
+    related = torch.zeros(len(queries), k, dtype=torch.bool)
+    related[:, :system] = True
+    indices = torch.arange(len(queries) * k).view(-1, k) % 5
+    return Found(indices, torch.ones(len(queries), k), related, queries.labels >= 0)
+
+
+def marks(axes, name):
+    return [tuple(p) for line in axes.lines if line.get_gid() == name for p in line.get_xydata().round(3).tolist()]
+
+
+def test_each_neighbour_has_a_picture_and_one_mark():
+    queries, gallery = pictures(6), pictures(5)
+    figure = neighbour_rows(queries, gallery, {"random": found(queries, 3, 1), "codial": found(queries, 3, 2)}, [4, 0])
+    first, *blocks = figure.axes
+    assert len(first.images) == 2
+    assert [len(block.images) for block in blocks] == [6, 6]
+    assert [(len(marks(b, "right")), len(marks(b, "wrong"))) for b in blocks] == [(2, 4), (4, 2)]
+    assert marks(blocks[0], "right") == [(0.8, 0.8), (0.8, 1.8)]
+
+
+def test_ticks_and_crosses_differ_in_shape_and_colour():
+    queries = pictures(3)
+    block = neighbour_rows(queries, queries, {"codial": found(queries, 3, 1)}, [0]).axes[1]
+    lines = {line.get_gid(): line for line in block.lines if line.get_gid()}
+    assert {name: to_hex(line.get_color(), False) for name, line in lines.items()} == {
+        name: COLOURS[name].lower() for name in ("right", "wrong")
+    }
+    assert lines["wrong"].get_marker() == "x"
+    assert lines["right"].get_marker() != "x"
+    assert [to_hex(frame.get_facecolor()) for frame in block.patches] == [
+        COLOURS[name].lower() for name in ("right", "wrong", "wrong")
+    ]
+
+
+def test_rows_show_the_queries_asked_for_and_the_neighbours_found():
+    queries, gallery = pictures(6), pictures(5)
+    each = found(queries)
+    first, block = neighbour_rows(queries, gallery, {"codial": each}, [4]).axes
+    assert (first.images[0].get_array() == queries.images[4].permute(1, 2, 0).numpy()).all()
+    for image, place in zip(block.images, each.indices[4], strict=True):
+        assert (image.get_array() == gallery.images[place].permute(1, 2, 0).numpy()).all()
+    assert [tick.get_text() for tick in first.get_yticklabels()] == [CLASSES[queries.labels[4]]]
+
+
+def test_titles_tell_the_precision_over_all_queries():
+    queries = pictures(6)
+    figure = neighbour_rows(queries, queries, {"codial": found(queries, 4, 1)}, [0])
+    assert figure.axes[1].get_title() == "codial\nprecision at 4: 25.0 %"
+
+
+def test_nothing_is_marked_or_counted_where_labels_are_unknown():
+    queries = pictures(6, labelled=False)
+    figure = neighbour_rows(queries, queries, {"codial": found(queries)}, [0, 1])
+    assert figure.axes[1].get_title() == "codial"
+    assert [marks(figure.axes[1], name) for name in ("right", "wrong")] == [[], []]
+    assert png(figure, 40).startswith(b"\x89PNG")
+
+
+# Maps
+
+
+def maps(count, layers=LAYERS):
+    generator = torch.Generator().manual_seed(SEED)
+    return {
+        layer: LayerMap(torch.randn(count, 2, generator=generator), 0.5 + 0.1 * i) for i, layer in enumerate(layers)
+    }
+
+
+def test_there_is_a_panel_for_each_run_and_layer_with_every_picture_in_it():
+    figure = feature_maps({"random": maps(10), "codial": maps(10)}, pictures(10))
+    assert [axes.get_title() for axes in figure.axes] == 2 * [
+        "conv1\ntrustworthiness 0.50",
+        "conv5\ntrustworthiness 0.60",
+    ]
+    assert [sum(len(c.get_offsets()) for c in axes.collections) for axes in figure.axes] == [10] * 4
+    assert [figure.axes[0].get_ylabel(), figure.axes[2].get_ylabel()] == ["random", "codial"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(CLASSES)
+
+
+def test_points_have_their_classes_colour_and_place():
+    images, drawn = pictures(10), maps(10)
+    axes = feature_maps({"codial": drawn}, images).axes[0]
+    for label, (collection, (colour, _)) in enumerate(zip(axes.collections, class_looks(3), strict=True)):
+        assert to_hex(collection.get_facecolor()[0]) == colour.lower()
+        wanted = drawn["conv1"].points[images.labels == label].numpy()
+        assert (collection.get_offsets() == wanted).all()
+
+
+def test_unlabelled_pictures_are_drawn_without_a_legend():
+    figure = feature_maps({"codial": maps(10)}, pictures(10, labelled=False))
+    assert figure.legends == []
+    assert len(figure.axes[0].collections[0].get_offsets()) == 10
+
+
+def test_class_looks_differ_as_long_as_they_can():
+    assert len(set(class_looks(MOST))) == MOST
+    assert class_looks(MOST + 1)[MOST] == class_looks(1)[0]
+
+
+def test_the_legend_stays_within_the_figure():
+    classes = tuple(f"a long name {i}" for i in range(12))
+    figure = feature_maps({"codial": maps(12)}, pictures(12, classes))
+    png(figure)
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width

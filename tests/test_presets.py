@@ -1,0 +1,72 @@
+import dataclasses
+
+import pytest
+
+import codial
+from codial import presets
+from codial.config import CodialOptions, SupervisedOptions, config_hash, from_dict, to_dict
+from codial.errors import CodialError
+
+NAMES = [
+    f"{system}/{scale}"
+    for system in ("codial", "supervised", "random")
+    for scale in ("photos", "cifar10", "paper", "recommended")
+]
+
+
+def test_these_are_the_presets():
+    assert sorted(presets.PRESETS) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_carries_its_name_and_survives_json(name):
+    config = codial.preset(name)
+    assert config.name == name
+    assert from_dict(to_dict(config)) == config
+
+
+def test_no_two_presets_are_the_same_run():
+    assert len({config_hash(codial.preset(name)) for name in NAMES}) == len(NAMES)
+
+
+def test_the_papers_preset_is_its_literal_reading():
+    """Sections 3 and 4 of the paper, and research/method.md 1a where the number is not in it."""
+    config = codial.preset("codial/paper")
+    assert config.views.primary == ("turn0", "turn90", "turn180", "turn270", "warp")
+    assert config.views.crop_area == (0.08, 1.0)
+    assert config.views.crop_aspect == (3 / 4, 4 / 3)
+    assert (config.views.brightness, config.views.contrast, config.views.saturation, config.views.hue) == (0.5,) * 4
+    assert config.views.blur == 0
+    assert config.views.warp_offset == 0.1
+    options = config.objective
+    assert isinstance(options, CodialOptions)
+    assert (options.cls_weight, options.mi_weight, options.pairs) == (1, 1, 10)
+    assert (options.beta_start, options.beta_end) == (1e-6, 1.0)
+    # 50k steps at the start and 100k of ramp out of 937.5k, to a thousandth.
+    assert (options.beta_hold, options.beta_ramp) == pytest.approx((50 / 937.5, 100 / 937.5), abs=1e-3)
+    assert config.model.width == 1
+    assert config.train.weight_decay == pytest.approx(1e-4 / 3e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", ["photos", "cifar10", "paper", "recommended"])
+def test_systems_differ_in_nothing_but_what_they_are(scale):
+    ours, labels, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "supervised", "random"))
+    assert labels.objective == SupervisedOptions()
+    assert labels.views.primary == ("turn0",)
+    back = dataclasses.replace(labels.views, primary=ours.views.primary)
+    assert dataclasses.replace(labels, name=ours.name, objective=ours.objective, views=back) == ours
+    assert random.train.epochs == 0
+    trained = dataclasses.replace(random.train, epochs=ours.train.epochs)
+    assert dataclasses.replace(random, name=ours.name, train=trained) == ours
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("codial/photo", "codial/photos"), ("supervised/cifar", "supervised/cifar10"), ("qqqq", None), (None, None)],
+)
+def test_an_unknown_preset_lists_all_with_the_nearest(name, near):
+    hint = f" Did you mean {near!r}?" if near else ""
+    with pytest.raises(CodialError) as caught:
+        codial.preset(name)
+    assert str(caught.value).startswith(f"There is no preset called {name!r}.{hint} Presets: codial/photos, ")
+    assert all(known in str(caught.value) for known in NAMES)

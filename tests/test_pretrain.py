@@ -1,0 +1,577 @@
+import importlib
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import codial
+from codial import objectives, runs
+from codial.config import SupervisedOptions, to_dict
+from codial.data import ImageSet
+from codial.errors import CodialError
+from codial.pretrain import choose_device, learning_rate, measure, step_seed, uses_bf16
+
+LOOP = importlib.import_module("codial.pretrain")  # the module; `codial.pretrain` is its function
+TERMS = {"loss", "loss_transform", "pretext_accuracy", "mi_js", "skl", "beta", "lr"}
+PLACE = {"kind", "step", "epoch", "views", "seconds"}
+
+
+def go(config, folder, images, **options):
+    return codial.pretrain(config, folder, images=images, progress=False, **options)
+
+
+def timeless(run):
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in run.history]
+
+
+def assert_same_run(run, other):
+    """All numbers, bit for bit: history, weights, the optimiser's state; only the clock may differ."""
+    assert timeless(run) == timeless(other)
+    for name in ("last", "best"):
+        path, other_path = (r.folder / "checkpoints" / f"{name}.safetensors" for r in (run, other))
+        assert path.exists() == other_path.exists()
+        if path.exists():
+            tensors, others = load_file(path), load_file(other_path)
+            assert tensors.keys() == others.keys()
+            assert [key for key in tensors if not torch.equal(tensors[key], others[key])] == []
+            notes = [{k: v for k, v in runs.read_note(p).items() if k != "seconds"} for p in (path, other_path)]
+            assert notes[0] == notes[1]
+
+
+@pytest.fixture(scope="module")
+def longer(tiny):
+    """18 steps in 6 epochs; a line of history every 4, a checkpoint every second epoch, monitors every third."""
+    train = replace(tiny.train, epochs=6, log_every=4, checkpoint_every=2, monitor_every=3)
+    return replace(tiny, name="longer", train=train)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(longer, few, tmp_path_factory):
+    return go(longer, tmp_path_factory.mktemp("whole") / "run", few)
+
+
+# A run
+
+
+def test_a_run_leaves_its_folder(tiny_run):
+    found = {str(path.relative_to(tiny_run.folder)) for path in tiny_run.folder.rglob("*") if path.is_file()}
+    checkpoints = {"checkpoints/last.safetensors", "checkpoints/best.safetensors"}
+    assert found == {"config.json", "history.jsonl", "provenance.json"} | checkpoints
+
+
+def test_every_line_of_history_has_its_fields(tiny_run, tiny):
+    for line in tiny_run.history:
+        assert set(line) == PLACE | (TERMS if line["kind"] == "train" else {"feature_std", "rankme", "knn", "probe"})
+        assert all(math.isfinite(value) for key, value in line.items() if key != "kind")
+        assert line["views"] == line["step"] * 8 * 5
+        assert line["epoch"] == pytest.approx(line["step"] / 3, abs=1e-3)
+    lines = [line for line in tiny_run.history if line["kind"] == "train"]
+    for line in lines:
+        assert line["lr"] == pytest.approx(learning_rate((line["step"] - 1) / 6, tiny.train))
+    seconds = [line["seconds"] for line in tiny_run.history]
+    assert seconds == sorted(seconds)
+
+
+def test_a_line_is_the_mean_over_the_steps_since_the_last(tiny, few, tmp_path):
+    """Lines every 4 of 6 steps: the second one covers two."""
+    every = go(replace(tiny, train=replace(tiny.train, log_every=1)), tmp_path / "every", few)
+    some = go(replace(tiny, train=replace(tiny.train, log_every=4)), tmp_path / "some", few)
+    for term in TERMS - {"lr"}:
+        values = every.curve(term)[1]
+        expected = [sum(values[:4]) / 4, sum(values[4:]) / 2]
+        assert some.curve(term)[1] == pytest.approx(expected, rel=1e-6)
+    assert some.curve("loss")[0] == [4, 6]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny, tiny_run, few, tmp_path):
+    torch.manual_seed(99)  # no global state is read
+    again = go(tiny, tmp_path / "again", few)
+    assert_same_run(again, tiny_run)
+    other = go(replace(tiny, seed=tiny.seed + 1), tmp_path / "other", few)
+    assert other.curve("loss")[1] != tiny_run.curve("loss")[1]
+
+
+def test_every_step_of_every_seed_draws_its_own_views_and_noise(tiny, few, tmp_path, monkeypatch):
+    seeds, sample, terms = [], codial.sample_views, objectives.Codial.terms
+
+    def watched_sample(pictures, config, generator):
+        seeds.append(generator.initial_seed())
+        return sample(pictures, config, generator)
+
+    def watched_terms(self, batch):
+        seeds.append(batch.generator.initial_seed())
+        return terms(self, batch)
+
+    monkeypatch.setattr(LOOP, "sample_views", watched_sample)
+    monkeypatch.setattr(objectives.Codial, "terms", watched_terms)
+    for seed in (0, 1):
+        go(replace(tiny, seed=seed), tmp_path / str(seed), few)
+    assert len(set(seeds)) == len(seeds) == 2 * 6 * 2
+
+
+def test_no_global_state_is_changed(tiny, few, tmp_path):
+    handler, state = signal.getsignal(signal.SIGINT), torch.get_rng_state()
+    go(replace(tiny, train=replace(tiny.train, epochs=1)), tmp_path / "run", few)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_lines_are_handed_over_as_they_are_written(tiny, few, tmp_path):
+    heard = []
+
+    def listen(line):
+        heard.append(dict(line))
+        assert codial.open_run(tmp_path / "run").history == heard, "a run can be read while it is written"
+
+    run = go(tiny, tmp_path / "run", few, on_log=listen)
+    assert heard == run.history
+
+
+def test_pictures_are_loaded_as_the_config_says(tiny, tmp_path):
+    config = replace(tiny, train=replace(tiny.train, epochs=0, monitor_every=0))
+    run = codial.pretrain(config, tmp_path / "run", progress=False)
+    expected = codial.load_images("photos", "train", limit=24, seed=config.seed)
+    assert run.provenance["pictures"]["fingerprint"] == expected.fingerprint
+
+
+def test_a_batch_is_never_larger_than_the_set_and_every_picture_is_seen(tiny, few, tmp_path, monkeypatch):
+    seen = []
+
+    def watch(pictures, *rest):
+        seen.append(pictures.clone())
+        return codial.sample_views(pictures, *rest)
+
+    monkeypatch.setattr(LOOP, "sample_views", watch)
+    config = replace(tiny, train=replace(tiny.train, batch=1000))
+    assert go(config, tmp_path / "run", few).progress["step"] == 2
+    orders = []
+    for batch in seen:
+        flat = {tuple(p.flatten().tolist()): i for i, p in enumerate(few.images)}
+        orders.append([flat[tuple(p.flatten().tolist())] for p in batch])
+        assert sorted(orders[-1]) == list(range(24))
+    assert orders[0] != orders[1], "each epoch has its own order"
+
+
+def test_learning_lowers_the_loss_and_weights_are_the_best_by_knn(photos, tiny, tmp_path):
+    train = replace(tiny.train, epochs=6, batch=32, lr=2e-3, monitor_pictures=160)
+    config = replace(tiny, objective=replace(tiny.objective, mi_weight=0), train=train)
+    run = go(config, tmp_path / "run", photos["train"].subset(160))
+    losses = run.curve("loss")[1]
+    assert sum(losses[-3:]) / 3 < losses[0] - 0.02
+    steps, knn = run.curve("knn")
+    note = runs.read_note(run.folder / "checkpoints" / "best.safetensors")
+    assert note["best"] == max(knn)
+    assert note["step"] == steps[knn.index(max(knn))]
+
+
+# Random weights
+
+
+def test_no_epochs_give_random_weights_and_a_line_of_monitors(tiny, few, tmp_path, seed):
+    config = replace(tiny, train=replace(tiny.train, epochs=0))
+    run = go(config, tmp_path / "run", few)
+    assert run.finished
+    assert [(line["kind"], line["step"]) for line in run.history] == [("monitor", 0)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed(config.seed, "weights", 0))
+        expected = objectives.build(config, classes=8).trunk.state_dict()
+    for name, tensor in run.trunk().state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_the_random_preset_is_where_the_trained_one_starts(tiny, tiny_run, few, tmp_path):
+    run = go(replace(tiny, train=replace(tiny.train, epochs=0)), tmp_path / "run", few)
+    assert timeless(run)[0] == timeless(tiny_run)[0]
+
+
+def test_monitors_can_be_switched_off(tiny, few, tmp_path):
+    run = go(replace(tiny, train=replace(tiny.train, monitor_every=0)), tmp_path / "run", few)
+    assert {line["kind"] for line in run.history} == {"train"}
+    assert not (run.folder / "checkpoints" / "best.safetensors").exists()
+
+
+# Finished and foreign folders
+
+
+def test_a_finished_run_is_returned_untouched(tiny, tiny_run, few, monkeypatch):
+    files = [path for path in tiny_run.folder.rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    monkeypatch.setattr(LOOP, "load_images", lambda *a, **k: pytest.fail("no picture is needed"))
+    for images in (few, None):
+        run = codial.pretrain(tiny, tiny_run.folder, images=images, progress=False)
+        assert run.finished
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+
+
+def test_other_settings_and_other_pictures_are_refused(tiny, tiny_run, few, photos):
+    other = replace(tiny, train=replace(tiny.train, epochs=3))
+    with pytest.raises(CodialError, match=r"holds a run with other settings \(train.epochs: 2 there, 3 asked\)"):
+        go(other, tiny_run.folder, few)
+    with pytest.raises(CodialError, match=r"learns from other pictures \(24 of photos/train, .* 320 of photos/train, "):
+        go(tiny, tiny_run.folder, photos["train"])
+
+
+def test_other_pictures_do_not_continue_a_stopped_run(tiny, few, photos, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    go(tiny, tmp_path / "run", few, stop=stop)
+    with pytest.raises(CodialError, match=r"learns from other pictures"):
+        go(tiny, tmp_path / "run", photos["test"].subset(24))
+
+
+def test_a_folder_that_is_no_run_stays_as_it_is(tiny, few, tmp_path):
+    (tmp_path / "thesis.txt").write_text("important")
+    with pytest.raises(CodialError, match=r"exists and is not a run"):
+        go(tiny, tmp_path, few)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_checkpoint_does_not_start_the_run_anew(tiny, few, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    run = go(tiny, tmp_path / "run", few, stop=stop)
+    path = run.folder / "checkpoints" / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CodialError, match=r"last.safetensors is not a readable checkpoint"):
+        go(tiny, tmp_path / "run", few)
+
+
+# Interrupted runs
+
+
+def stopping_after(step):
+    """An event that is set while the step after `step` is taken: nothing but the loop looks at it."""
+    stop = threading.Event()
+    taken = 0
+
+    def is_set():
+        nonlocal taken
+        taken += 1
+        return taken > step
+
+    stop.is_set = is_set
+    return stop
+
+
+def test_a_run_stopped_at_any_step_resumes_to_the_same_numbers(longer, uninterrupted, few, tmp_path, seed):
+    """Within an epoch, at its end, between two lines of history, before the first step, one step before the end."""
+    for step in (0, 17, *random.Random(seed).sample(range(1, 17), 3)):
+        folder = tmp_path / str(step)
+        run = go(longer, folder, few, stop=stopping_after(step))
+        assert run.progress["step"] == step
+        assert not run.finished
+        assert_same_run(go(longer, folder, few), uninterrupted)
+
+
+def test_a_run_stopped_after_every_second_step_gets_to_the_same_numbers(longer, uninterrupted, few, tmp_path):
+    for _ in range(9):
+        run = go(longer, tmp_path / "run", few, stop=stopping_after(2))
+    assert run.finished
+    assert_same_run(run, uninterrupted)
+
+
+def test_the_clock_goes_on_where_it_stopped(longer, few, tmp_path):
+    first = go(longer, tmp_path / "run", few, stop=stopping_after(6)).progress["seconds"]
+    time.sleep(0.3)
+    second = go(longer, tmp_path / "run", few, stop=stopping_after(1)).progress["seconds"]
+    assert first <= second < first + 0.3 + 5
+    whole = go(longer, tmp_path / "run", few)
+    seconds = [line["seconds"] for line in whole.history]
+    assert seconds == sorted(seconds)
+
+
+class Killed(BaseException):
+    """What no handler catches."""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_write_resumes_to_the_same_numbers(tiny, tiny_run, few, tmp_path, monkeypatch):
+    """Before and in the middle of each file operation, one after another, until none is left to kill at."""
+    moments = 0
+
+    def dying_at(number, half_way):
+        count = 0
+
+        def counted(write, leave_half):
+            def wrapped(*arguments):
+                nonlocal count
+                count += 1
+                if count > number:
+                    if half_way:
+                        leave_half(*arguments)
+                    raise Killed
+                write(*arguments)
+
+            return wrapped
+
+        def half_a_file(path, data):
+            path.with_name(path.name + ".part").write_bytes(data[: len(data) // 2])
+
+        def half_a_line(folder, line):
+            with (folder / "history.jsonl").open("a") as file:
+                file.write(json.dumps(line)[:20])
+
+        monkeypatch.setattr(runs, "write_safely", counted(runs.write_safely, half_a_file))
+        monkeypatch.setattr(runs, "append_line", counted(runs.append_line, half_a_line))
+
+    for number in range(1000):
+        folder, half_way = tmp_path / str(number), number % 2 == 1
+        dying_at(number, half_way)
+        try:
+            go(tiny, folder, few)
+            break
+        except Killed:
+            moments += 1
+        finally:
+            monkeypatch.undo()
+        assert_same_run(go(tiny, folder, few), tiny_run)
+    # Two files at birth, six lines of history, one `last` after the first epoch and one at the end, `best` at times.
+    assert moments >= 11
+
+
+CHILD = """
+import json, sys, time, torch, codial
+from codial.config import from_dict
+torch.set_num_threads(1)
+config = from_dict(json.loads(sys.argv[1]))
+images = codial.load_images("photos", limit=320, seed=config.seed).subset(24, seed=config.seed)
+
+def tell(line):
+    print(line["step"], flush=True)
+    time.sleep(0.05)
+
+run = codial.pretrain(config, sys.argv[2], images=images, on_log=tell, progress=False)
+print("saved" if not run.finished else "finished", run.progress["step"], flush=True)
+"""
+
+
+@pytest.fixture
+def child(tmp_path):
+    """Train in a process of its own, which is ended with the test at the latest."""
+    started = []
+
+    def start(config):
+        command = [sys.executable, "-c", CHILD, json.dumps(to_dict(config)), str(tmp_path / "run")]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def talkative(longer, few, tmp_path_factory):
+    """An uninterrupted run that writes at every step, so that most moments are within a write."""
+    config = replace(longer, train=replace(longer.train, log_every=1, checkpoint_every=1))
+    return go(config, tmp_path_factory.mktemp("talkative") / "run", few)
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_to_the_same_numbers(talkative, few, child, tmp_path):
+    """SIGKILL at a moment of the clock's choosing."""
+    process = child(talkative.config)
+    for _ in range(5):
+        assert process.stdout.readline().strip().isdigit()
+    time.sleep(random.random() * 0.5)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    stopped = codial.open_run(tmp_path / "run")
+    assert not stopped.finished
+    assert stopped.history, "readable after the kill"
+    assert_same_run(go(talkative.config, tmp_path / "run", few), talkative)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_ends_well(talkative, few, child, tmp_path):
+    process = child(talkative.config)
+    while process.stdout.readline().strip() != "2":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    last = output.strip().splitlines()[-1].split()
+    assert last[0] == "saved"
+    run = codial.open_run(tmp_path / "run")
+    assert 2 <= run.progress["step"] == int(last[1]) < 18
+    assert_same_run(go(talkative.config, tmp_path / "run", few), talkative)
+
+
+def test_a_second_ctrl_c_breaks_off(tiny, few, tmp_path):
+    """The handler itself: the first sets `stop`, the second raises."""
+    stop = threading.Event()
+
+    def press_twice(line):
+        if line["kind"] == "train":
+            signal.raise_signal(signal.SIGINT)
+            assert stop.is_set()
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        go(tiny, tmp_path / "run", few, stop=stop, on_log=press_twice)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not codial.open_run(tmp_path / "run").finished
+
+
+def test_another_thread_trains_and_stops_without_signals(longer, few, tmp_path):
+    stop, found = threading.Event(), []
+
+    def listen(line):
+        if line["step"] == 4:
+            stop.set()
+
+    thread = threading.Thread(target=lambda: found.append(go(longer, tmp_path / "run", few, stop=stop, on_log=listen)))
+    thread.start()
+    thread.join(timeout=60)
+    assert found[0].progress["step"] == 4
+
+
+# A loss that is no number
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(
+    bad, log_every, tiny, few, tmp_path, monkeypatch
+):
+    """It goes wrong in the fifth of nine steps; the checkpoint of the third must stay, whenever lines are written."""
+    config = replace(tiny, train=replace(tiny.train, epochs=3, log_every=log_every))
+    terms, calls = objectives.Codial.terms, 0
+
+    def spoilt(self, batch):
+        nonlocal calls
+        calls += 1
+        found = terms(self, batch)
+        return found | {"loss": found["loss"] * bad} if calls == 5 else found
+
+    monkeypatch.setattr(objectives.Codial, "terms", spoilt)
+    with pytest.raises(CodialError, match=r"^The loss is no longer a number at step [56].* Try a smaller train.lr"):
+        go(config, tmp_path / "run", few)
+    run = codial.open_run(tmp_path / "run")
+    assert run.progress["step"] == 3
+    for which in ("last", "best"):
+        assert all(torch.isfinite(tensor).all() for tensor in run.trunk(which).state_dict().values())
+    assert all(math.isfinite(v) for line in run.history for v in line.values() if isinstance(v, float))
+    monkeypatch.undo()
+    assert_same_run(go(config, tmp_path / "run", few), go(config, tmp_path / "whole", few))
+
+
+def test_a_stop_after_a_loss_that_is_no_number_does_not_save_it(tiny, few, tmp_path):
+    config = replace(tiny, train=replace(tiny.train, lr=1e30, log_every=100))
+    with pytest.raises(CodialError, match=r"no longer a number at step 2"):
+        go(config, tmp_path / "run", few, stop=stopping_after(2))
+    assert codial.open_run(tmp_path / "run").progress == {}
+
+
+# Labels
+
+
+@pytest.fixture
+def unlabelled(few):
+    return ImageSet("mine", "train", few.images, torch.full((24,), -1), ())
+
+
+def test_pictures_without_labels_are_enough_for_codial(tiny, unlabelled, tmp_path):
+    run = go(tiny, tmp_path / "run", unlabelled)
+    assert run.finished
+    monitors = [line for line in run.history if line["kind"] == "monitor"]
+    assert [set(line) for line in monitors] == [PLACE | {"feature_std", "rankme"}] * 3
+
+
+@pytest.mark.parametrize("labelled", [0, 20])
+def test_supervised_learning_says_that_it_needs_all_labels(labelled, tiny, few, unlabelled, tmp_path):
+    if labelled:
+        labels = few.labels.clone()
+        labels[labelled:] = -1
+        unlabelled = ImageSet("mine", "train", few.images, labels, few.classes)
+    config = replace(tiny, objective=SupervisedOptions())
+    with pytest.raises(CodialError, match=r"Supervised learning needs pictures that all have a label"):
+        go(config, tmp_path / "run", unlabelled)
+
+
+def test_supervised_learning_runs_behind_the_same_protocol(tiny, few, tmp_path):
+    config = replace(tiny, objective=SupervisedOptions(), views=replace(tiny.views, primary=("turn0",)))
+    run = go(config, tmp_path / "run", few)
+    assert set(run.history[1]) == PLACE | {"loss", "pretext_accuracy", "lr"}
+
+
+def test_one_picture_is_not_enough(tiny, few, tmp_path):
+    with pytest.raises(CodialError, match=r"photos has 1 pictures; pretraining needs at least 2"):
+        go(tiny, tmp_path / "run", few.subset(1))
+
+
+def test_monitors_are_those_of_the_saved_trunk(tiny_run, few):
+    """The same trunk gives the same numbers; pictures without labels are left out where labels are needed."""
+    trunk = tiny_run.trunk()
+    first = measure(trunk, few.images, few.labels, 24)
+    assert first == measure(trunk, few.images, few.labels, 24)
+    last = tiny_run.history[-1]
+    assert {key: last[key] for key in first} == pytest.approx(first, rel=1e-3)
+    some = few.labels.clone()
+    some[:5] = -1
+    assert set(measure(trunk, few.images, some, 24)) == {"feature_std", "rankme"}, "fewer than 20 have labels"
+
+
+# Parts of the loop
+
+
+def test_the_learning_rate_is_a_cosine_from_lr_to_a_part_of_it(tiny):
+    train = replace(tiny.train, lr=0.2, lr_end=0.1)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], lr=0.2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=50, eta_min=0.02)
+    for step in range(51):
+        assert learning_rate(step / 50, train) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+
+
+def test_only_matrices_and_kernels_decay(tiny, few, tmp_path, monkeypatch):
+    made = []
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *a, **k: made.append(adamw(*a, **k)) or made[-1])
+    go(replace(tiny, train=replace(tiny.train, epochs=1, weight_decay=0.25)), tmp_path / "run", few)
+    decayed = {p.ndim for group in made[0].param_groups if group["weight_decay"] == 0.25 for p in group["params"]}
+    free = {p.ndim for group in made[0].param_groups if group["weight_decay"] == 0 for p in group["params"]}
+    assert (decayed, free) == ({2, 4}, {1})
+
+
+def test_seeds_of_steps_and_streams_are_all_different():
+    seeds = {step_seed(s, stream, step) for s in range(3) for stream in ("views", "noise") for step in range(500)}
+    assert len(seeds) == 3000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_devices_and_precision():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for wanted in ("gpu", "cuda:99"):
+        with pytest.raises(CodialError, match=rf"^train.device is '{wanted}', which this machine does not offer"):
+            choose_device(wanted)
+    cpu = torch.device("cpu")
+    assert uses_bf16("bf16", cpu)
+    assert not uses_bf16("float32", cpu)
+
+
+def test_bf16_learns_much_the_same(tiny, tiny_run, few, tmp_path):
+    run = go(replace(tiny, train=replace(tiny.train, precision="bf16")), tmp_path / "run", few)
+    ours, theirs = (r.curve("loss")[1] for r in (run, tiny_run))
+    assert ours[0] == pytest.approx(theirs[0], abs=0.05)
+    assert ours != theirs
+    assert {tensor.dtype for tensor in run.trunk().state_dict().values()} == {torch.float32, torch.int64}

@@ -1,0 +1,451 @@
+from collections import Counter
+from itertools import permutations
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import map_coordinates
+from scipy.stats import chisquare, kstest
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional as tv
+
+from codial import sample_views
+from codial.config import PRIMARY, ViewsConfig
+from codial.errors import CodialError
+from codial.views import control_points, draw, render
+
+COLOURLESS = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
+TURNS = {"turn0": 0, "turn90": 1, "turn180": 2, "turn270": 3, "warp": 0}
+ADJUST = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
+UNLIKELY = 1e-3  # a p-value; the seed is fixed, so a test that passes once passes always
+
+
+def with_whole_boxes(drawn, side, smallest, largest, generator):
+    """Replace the crop boxes by ones of whole pixels, aspect 3/4 to 4/3."""
+    shape = (*drawn.box.shape[:2], 1)
+    width = torch.randint(smallest, largest + 1, shape, generator=generator)
+    height = torch.randint(smallest, largest + 1, shape, generator=generator)
+    height = height.clamp((width * 3 + 3) // 4, width * 4 // 3)
+    left = (torch.rand(shape, generator=generator) * (side - width + 1)).long()
+    top = (torch.rand(shape, generator=generator) * (side - height + 1)).long()
+    return drawn._replace(box=torch.cat((left, top, width, height), -1).float())
+
+
+def torchvision_view(picture, box, flip, name, size, antialias=True):
+    """Crop, resize, mirror and turn one picture, by torchvision and torch."""
+    left, top, width, height = (int(n) for n in box)
+    view = tv.resized_crop(picture, top, left, height, width, [size, size], antialias=antialias)
+    view = tv.horizontal_flip(view) if flip else view
+    return torch.rot90(view, TURNS[name], (-2, -1))
+
+
+def torchvision_views(pictures, drawn, config, antialias=True):
+    pictures = pictures.float() / 255
+    return torch.stack(
+        [
+            torch.stack(
+                [
+                    torchvision_view(picture, drawn.box[i, k], drawn.flip[i], name, config.size, antialias)
+                    for k, name in enumerate(config.primary)
+                ]
+            )
+            for i, picture in enumerate(pictures)
+        ]
+    )
+
+
+def scipy_view(picture, box, flip, offsets, points, size, border):
+    """Warp, mirror and crop one picture in one reading, by SciPy in float64; offsets None for no warp."""
+    y, x = np.mgrid[:size, :size].astype(float)
+    if offsets is not None:
+        spline = RBFInterpolator(points, offsets, kernel="thin_plate_spline", degree=1)
+        flow = spline(np.stack((x, y), -1).reshape(-1, 2)).reshape(size, size, 2)
+        x, y = x + flow[..., 0], y + flow[..., 1]
+    x = size - 1 - x if flip else x
+    left, top, width, height = box
+    x, y = left + (x + 0.5) * width / size - 0.5, top + (y + 0.5) * height / size - 0.5
+    if border == "replicate":
+        x, y = np.clip(x, left, left + width - 1), np.clip(y, top, top + height - 1)
+    return np.stack([map_coordinates(channel, (y, x), order=1, mode="nearest") for channel in picture])
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_enlarged_crops_are_torchvisions_mirrored_and_turned(size, photos, generator):
+    pictures = photos["train"].batch(range(24))
+    config = ViewsConfig(size=size, primary=PRIMARY[:4], **COLOURLESS)
+    drawn = with_whole_boxes(draw(24, (64, 64), config, generator), 64, 8, size, generator)
+    assert drawn.flip.unique().numel() == 2, "both kinds of picture"
+    got = render(pictures, drawn, config).images
+    torch.testing.assert_close(got, torchvision_views(pictures, drawn, config), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("border", ["replicate", "picture"])
+@pytest.mark.parametrize("placement", ["grid", "random"])
+def test_every_view_is_one_reading_at_scipys_places(placement, border, photos, generator):
+    """Boxes in part pixels, mirrored or not, warped or not, of oblong pictures."""
+    pictures = photos["train"].batch(range(8))[:, :, 4:60, :]
+    size = 24
+    config = ViewsConfig(
+        size=size,
+        primary=("warp", "turn0"),
+        crop_area=(0.03, 0.15),  # at most 0.15 * 56 * 64 = 537 square pixels, so nothing shrinks
+        warp_placement=placement,
+        warp_border=border,
+        **COLOURLESS,
+    )
+    drawn = draw(8, (56, 64), config, generator)
+    assert 2 <= drawn.flip.sum() <= 6
+    got = render(pictures, drawn, config).images.numpy()
+    points = control_points(size).expand(8, 16, 2) if placement == "grid" else drawn.points.double()
+    for i in range(8):
+        picture = pictures[i].double().numpy() / 255
+        for k, offsets in ((0, drawn.offsets[i].double().numpy()), (1, None)):
+            box = drawn.box[i, k].double().numpy()
+            expected = scipy_view(picture, box, drawn.flip[i], offsets, points[i].numpy(), size, border)
+            assert np.abs(got[i, k] - expected).max() < 1e-4  # of [0, 1]
+
+
+@pytest.mark.parametrize(("size", "mean", "largest"), [(48, 0.003, 0.2), (32, 0.0035, 0.2), (16, 0.0035, 0.2)])
+def test_shrunk_crops_are_near_torchvisions_antialiased_ones(size, mean, largest, photos, generator):
+    """Measured: mean 0.002 to 0.003 and at most 0.15 of [0, 1], where reading without smoothing is up to 0.46 off."""
+    pictures = photos["train"].batch(range(0, 320, 5))
+    config = ViewsConfig(size=size, primary=PRIMARY[:2], **COLOURLESS)
+    drawn = with_whole_boxes(draw(64, (64, 64), config, generator), 64, size, 64, generator)
+    apart = (render(pictures, drawn, config).images - torchvision_views(pictures, drawn, config)).abs()
+    assert apart.mean() < mean
+    assert apart.max() < largest
+    crude = torchvision_views(pictures, drawn, config, antialias=False)
+    crude_apart = (crude - torchvision_views(pictures, drawn, config)).abs()
+    assert apart.mean() < crude_apart.mean() * (1 if size == 48 else 0.5)
+
+
+@pytest.mark.parametrize(("side", "size", "left_over"), [(44, 24, 0.5), (53, 24, 0.02), (61, 24, 0.02), (63, 16, 0.02)])
+def test_a_fine_checkerboard_shrinks_to_grey(side, size, left_over):
+    """Shrunk by 2 or more nothing of the pattern is left; by 1.8, less than half of what aliasing would show."""
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    pictures = (255 * ((x + y) % 2)).to(torch.uint8).expand(1, 3, 64, 64)
+    config = ViewsConfig(size=size, primary=("turn0",), flip=0, **COLOURLESS)
+    drawn = draw(1, (64, 64), config, torch.Generator())
+    drawn = drawn._replace(box=torch.tensor([[[1.0, 0, side, side]]]))
+    view = render(pictures, drawn, config).images
+    aliased = torchvision_views(pictures, drawn, config, antialias=False)
+    assert aliased.std() > 0.1, "the reference must show a pattern where there is none"
+    assert view.std() < left_over * aliased.std()
+    assert abs(float(view.mean()) - 0.5) < 0.01
+
+
+def test_pictures_of_any_shape_and_many_times_the_views_size(photos, generator):
+    whole = torch.cat([photos["train"].batch(range(i, i + 3)).flatten(0, 1) for i in (0, 8, 16)], -1)  # [9, 64, 192]
+    pictures = torch.nn.functional.interpolate(whole.view(3, 3, 64, 192).float() / 255, (150, 450))
+    config = ViewsConfig(size=16, primary=("turn0", "turn270"), crop_area=(1, 1), flip=0, **COLOURLESS)
+    drawn = draw(3, (150, 450), config, generator)
+    drawn = drawn._replace(box=torch.tensor([0.0, 0, 450, 150]).expand(3, 2, 4).clone())
+    drawn.box[:, 1] = torch.tensor([100.0, 20, 130, 120])
+    got = render(pictures, drawn, config).images
+    expected = torchvision_views(pictures * 255, drawn, config)
+    assert (got[:, 1] - expected[:, 1]).abs().mean() < 0.01
+    assert (got[:, 0].mean((-2, -1)) - expected[:, 0].mean((-2, -1))).abs().max() < 0.02
+
+
+# Colour and blur
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+def test_colours_and_blur_are_torchvisions_in_the_order_drawn(blur, photos, generator):
+    pictures = photos["train"].batch(range(24))
+    config = ViewsConfig(size=48, blur=blur)
+    drawn = draw(24, (64, 64), config, generator)
+    # No shift of hue and no factor changes where pixels come from.
+    neutral = drawn._replace(factors=torch.tensor([1.0, 1, 1, 0]).expand(24, 5, 4), sigma=torch.zeros(24, 5))
+    plain, got = render(pictures, neutral, config).images, render(pictures, drawn, config).images
+    assert len({tuple(o) for o in drawn.order.view(-1, 4).tolist()}) == 24, "every order is among them"
+    for i in range(24):
+        for k in range(5):
+            expected = plain[i, k]
+            for operation in drawn.order[i, k].tolist():
+                expected = ADJUST[operation](expected, float(drawn.factors[i, k, operation]))
+            if blur:
+                expected = tv.gaussian_blur(expected, [5, 5], [float(drawn.sigma[i, k])])  # odd, nearest to 4.8
+            torch.testing.assert_close(got[i, k], expected, atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "part", "side"), [(64, 0.1, 7), (224, 0.1, 23), (32, 0.1, 3), (16, 0.1, 3)])
+def test_the_blurs_kernel_is_the_odd_number_nearest_to_its_part_of_the_view(size, part, side):
+    """A point lights up as many pixels as the kernel has, however wide the Gaussian is."""
+    picture = torch.zeros(1, 3, size, size)
+    picture[:, :, size // 2, size // 2] = 1
+    config = ViewsConfig(
+        size=size, primary=("turn0",), flip=0, crop_area=(1, 1), blur=1, blur_kernel=part, blur_sigma=(50, 50),
+        crop_aspect=(1, 1), **COLOURLESS,
+    )  # fmt: skip
+    view = sample_views(picture, config, torch.Generator().manual_seed(0)).images[0, 0, 0]
+    assert ((view > 1e-5).any(0).sum(), (view > 1e-5).any(1).sum()) == (side, side)
+
+
+def test_transforms_that_are_off_change_nothing(photos, generator):
+    pictures = photos["train"].batch(range(6))
+    config = ViewsConfig(size=64, flip=0, crop_area=(1, 1), crop_aspect=(1, 1), blur=0, warp_offset=0, **COLOURLESS)
+    views = sample_views(pictures, config, generator)
+    for k, name in enumerate(PRIMARY):
+        expected = torch.rot90(pictures.float() / 255, TURNS[name], (-2, -1))
+        torch.testing.assert_close(views.images[:, k], expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", COLOURLESS)
+def test_each_colour_can_be_switched_off_alone(name, photos, generator):
+    config = ViewsConfig(size=32, **{name: 0})
+    factors = draw(50, (64, 64), config, generator).factors
+    place = list(COLOURLESS).index(name)
+    assert torch.equal(factors[..., place], torch.full((50, 5), 0.0 if name == "hue" else 1.0))
+    for other in set(range(4)) - {place}:
+        assert factors[..., other].std() > 0.2
+
+
+# What is drawn
+
+
+@pytest.mark.parametrize(("height", "width"), [(6000, 6000), (4000, 6000)])
+def test_boxes_are_drawn_as_torchvisions_random_resized_crop(height, width, seed):
+    """Large pictures, so that torchvision's whole pixels do not show."""
+    count = 1500
+    boxes = draw(count, (height, width), ViewsConfig(primary=("turn0",)), torch.Generator().manual_seed(seed)).box[:, 0]
+    left, top, wide, high = boxes.double().T.numpy()
+    assert (left >= 0).all()
+    assert (top >= 0).all()
+    assert (left + wide <= width * (1 + 1e-6)).all()
+    assert (top + high <= height * (1 + 1e-6)).all()
+    torch.manual_seed(seed)
+    picture = torch.empty(3, height, width, dtype=torch.uint8, device="meta")
+    theirs = [RandomResizedCrop.get_params(picture, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(count)]
+    top_t, left_t, high_t, wide_t = np.array(theirs, dtype=float).T
+    assert kstest(wide * high, wide_t * high_t).pvalue > UNLIKELY
+    assert kstest(np.log(wide / high), np.log(wide_t / high_t)).pvalue > UNLIKELY
+    assert kstest(left, left_t).pvalue > UNLIKELY
+    assert kstest(top, top_t).pvalue > UNLIKELY
+    assert kstest(left / (width - wide), "uniform").pvalue > UNLIKELY
+
+
+def test_small_boxes_have_uniform_area_and_log_uniform_aspect(generator):
+    """Where every try fits, the drawn distributions are seen as they are."""
+    config = ViewsConfig(primary=("turn0", "warp"), crop_area=(0.08, 0.5))
+    boxes = draw(2000, (64, 64), config, generator).box.flatten(0, 1).double().numpy()
+    area, aspect = boxes[:, 2] * boxes[:, 3] / 64**2, boxes[:, 2] / boxes[:, 3]
+    assert kstest(area, "uniform", (0.08, 0.42)).pvalue > UNLIKELY
+    assert kstest(np.log(aspect), "uniform", (log(3 / 4), 2 * log(4 / 3))).pvalue > UNLIKELY
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 300), (300, 30)])
+def test_where_no_box_fits_the_middle_is_taken_as_torchvision_does(height, width, generator):
+    config = ViewsConfig(primary=("turn0", "warp"), crop_area=(0.9, 1.0))
+    left, top, wide, high = draw(3, (height, width), config, generator).box.view(-1, 4).T
+    picture = torch.empty(3, height, width, device="meta")
+    expected = RandomResizedCrop.get_params(picture, (0.9, 1.0), (3 / 4, 4 / 3))
+    assert torch.stack((top, left, high, wide), 1).tolist() == [pytest.approx(expected, abs=0.01)] * 6
+
+
+def test_flips_come_at_their_rate(generator):
+    flips = draw(4000, (64, 64), ViewsConfig(flip=0.3), generator).flip
+    assert abs(flips.double().mean() - 0.3) < 4 * (0.3 * 0.7 / 4000) ** 0.5
+    assert not draw(100, (64, 64), ViewsConfig(flip=0), generator).flip.any()
+    assert draw(100, (64, 64), ViewsConfig(flip=1), generator).flip.all()
+
+
+def test_colour_factors_are_uniform_within_their_reach(generator):
+    config = ViewsConfig(brightness=0.4, contrast=0.5, saturation=0.25, hue=0.3)
+    factors = draw(800, (64, 64), config, generator).factors.flatten(0, 1).double().numpy()
+    for place, (low, span) in enumerate(((0.6, 0.8), (0.5, 1.0), (0.75, 0.5), (-0.3, 0.6))):
+        assert kstest(factors[:, place], "uniform", (low, span)).pvalue > UNLIKELY
+    assert np.abs(np.corrcoef(factors.T) - np.eye(4)).max() < 0.07
+
+
+def test_each_of_24_orders_comes_as_often(generator):
+    orders = Counter(map(tuple, draw(1000, (64, 64), ViewsConfig(), generator).order.flatten(0, 1).tolist()))
+    assert sorted(orders) == sorted(permutations(range(4)))
+    assert chisquare(list(orders.values())).pvalue > UNLIKELY
+
+
+def test_blur_comes_at_its_rate_with_uniform_sigma(generator):
+    sigma = draw(800, (64, 64), ViewsConfig(blur=0.5, blur_sigma=(0.1, 2.0)), generator).sigma.flatten()
+    blurred = sigma[sigma > 0]
+    assert abs(len(blurred) / 4000 - 0.5) < 4 * (0.25 / 4000) ** 0.5
+    assert kstest(blurred.double().numpy(), "uniform", (0.1, 1.9)).pvalue > UNLIKELY
+    assert not draw(100, (64, 64), ViewsConfig(blur=0), generator).sigma.any()
+
+
+@pytest.mark.parametrize(("size", "part"), [(64, 0.1), (48, 0.05)])
+def test_warp_offsets_are_uniform_within_a_part_of_the_size(size, part, generator):
+    offsets = draw(300, (64, 64), ViewsConfig(size=size, warp_offset=part), generator).offsets.double().numpy()
+    assert offsets.shape == (300, 16, 2)
+    assert 0.998 * part * size < np.abs(offsets).max() <= part * size * (1 + 1e-6)
+    for axis in range(2):
+        assert kstest(offsets[..., axis].ravel(), "uniform", (-part * size, 2 * part * size)).pvalue > UNLIKELY
+    assert abs(np.corrcoef(offsets[..., 0].ravel(), offsets[..., 1].ravel())[0, 1]) < 0.06
+
+
+def test_control_points_are_the_grid_or_anywhere(generator):
+    grid = draw(3, (64, 64), ViewsConfig(size=48), generator).points
+    torch.testing.assert_close(grid, control_points(48).float().expand(3, 16, 2))
+    anywhere = draw(300, (64, 64), ViewsConfig(size=48, warp_placement="random"), generator).points
+    assert kstest(anywhere.double().numpy().ravel(), "uniform", (0, 47)).pvalue > UNLIKELY
+
+
+def test_what_is_drawn_for_pictures_and_views_is_independent(generator):
+    """No two numbers come from one draw."""
+    drawn = draw(1500, (64, 64), ViewsConfig(blur=1, warp_placement="random", crop_area=(0.08, 0.5)), generator)
+    columns = [drawn.flip.double().unsqueeze(1), drawn.offsets.flatten(1), drawn.points.flatten(1)]
+    columns += [drawn.box.flatten(1)[:, [2, 6]], drawn.factors.flatten(1), drawn.sigma]
+    table = torch.cat([c.double() for c in columns], 1).numpy()
+    assert np.abs(np.corrcoef(table.T) - np.eye(table.shape[1])).max() < 0.13  # 5 standard errors
+
+
+# The same again
+
+
+def test_the_same_seed_gives_the_same_views_however_they_are_split(photos, seed):
+    pictures, config = photos["train"].batch(range(12)), ViewsConfig(size=32, blur=0.5, warp_placement="random")
+    whole = sample_views(pictures, config, torch.Generator().manual_seed(seed))
+    again = sample_views(pictures, config, torch.Generator().manual_seed(seed))
+    assert torch.equal(whole.images, again.images)
+    generator = torch.Generator().manual_seed(seed)
+    parts = [sample_views(pictures[part], config, generator) for part in (slice(0, 1), slice(1, 8), slice(8, 12))]
+    for field in whole.drawn._fields:
+        assert torch.equal(getattr(whole.drawn, field), torch.cat([getattr(p.drawn, field) for p in parts]))
+    torch.testing.assert_close(torch.cat([p.images for p in parts]), whole.images, atol=1e-6, rtol=0)
+    other = sample_views(pictures, config, torch.Generator().manual_seed(seed + 1))
+    assert (other.images - whole.images).abs().mean() > 0.05
+
+
+def test_what_was_drawn_makes_the_same_views_again(photos, generator):
+    pictures, config = photos["train"].batch(range(4)), ViewsConfig(size=32, blur=0.5)
+    views = sample_views(pictures, config, generator)
+    assert torch.equal(render(pictures, views.drawn, config).images, views.images)
+
+
+def test_no_global_state_is_read_or_changed(photos, seed):
+    pictures, config = photos["train"].batch(range(2)), ViewsConfig(size=32)
+    torch.manual_seed(1)
+    first = sample_views(pictures, config, torch.Generator().manual_seed(seed)).images
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    second = sample_views(pictures, config, torch.Generator().manual_seed(seed)).images
+    assert torch.equal(first, second)
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_flip_is_shared_by_a_pictures_views(photos, generator):
+    """With one box for all, a picture's views differ by nothing but their turn."""
+    pictures = photos["train"].batch(range(16))
+    config = ViewsConfig(size=64, crop_area=(1, 1), crop_aspect=(1, 1), warp_offset=0, **COLOURLESS)
+    views = sample_views(pictures, config, generator)
+    flipped = 0
+    for picture, shown in zip(pictures.float() / 255, views.images, strict=True):
+        upright = torch.stack([torch.rot90(v, -TURNS[n], (-2, -1)) for v, n in zip(shown, PRIMARY, strict=True)])
+        torch.testing.assert_close(upright, upright[:1].expand_as(upright), atol=2e-5, rtol=0)
+        flipped += torch.allclose(upright[0], picture.flip(-1), atol=2e-5)
+    assert flipped == int(views.drawn.flip.sum()) not in (0, 16)
+
+
+def test_a_pictures_views_are_different_crops_and_colours(generator):
+    drawn = draw(4, (64, 64), ViewsConfig(), generator)
+    for part in (drawn.box, drawn.factors):
+        assert len({tuple(row) for row in part.flatten(0, 1).tolist()}) == 20
+
+
+@pytest.mark.parametrize("primary", [PRIMARY, PRIMARY[::-1], ("warp",), ("turn0",), ("turn270", "warp", "turn0")])
+def test_labels_are_places_in_the_list_of_primary_transforms(primary, photos, generator):
+    views = sample_views(photos["train"].batch(range(3)), ViewsConfig(size=32, primary=primary), generator)
+    assert views.labels.tolist() == [list(range(len(primary)))] * 3
+    assert views.labels.dtype == torch.int64
+    assert views.images.shape == (3, len(primary), 3, 32, 32)
+
+
+def test_a_transform_looks_the_same_wherever_it_stands_in_the_list(photos, generator):
+    pictures = photos["train"].batch(range(4))
+    config = ViewsConfig(size=32, **COLOURLESS)
+    drawn = draw(4, (64, 64), config, generator)
+    drawn = drawn._replace(box=drawn.box[:, :1].expand(-1, 5, -1).contiguous())
+    backwards = ViewsConfig(size=32, primary=PRIMARY[::-1], **COLOURLESS)
+    first, second = render(pictures, drawn, config).images, render(pictures, drawn, backwards).images
+    torch.testing.assert_close(first, second.flip(1), atol=1e-5, rtol=0)
+
+
+# Kinds of pictures
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_bytes_and_floats_give_the_same_views(dtype, photos, seed):
+    pictures, config = photos["train"].batch(range(4)), ViewsConfig(size=32, blur=0.5)
+    views = [
+        sample_views(p, config, torch.Generator().manual_seed(seed)).images
+        for p in (pictures, (pictures.double() / 255).to(dtype))
+    ]
+    assert views[0].dtype == views[1].dtype == torch.float32
+    # Half precision keeps 1/2048 of a colour, which strong contrast doubles.
+    torch.testing.assert_close(*views, atol=5e-3 if dtype == torch.float16 else 1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("size", [32, 64])
+def test_pictures_are_left_as_they_are_and_views_lie_in_0_to_1(size, dtype, photos, generator):
+    pictures = photos["train"].batch(range(8)).to(dtype) / (1 if dtype == torch.uint8 else 255)
+    pictures = pictures.to(dtype)
+    before = pictures.clone()
+    images = sample_views(pictures, ViewsConfig(size=size, blur=0.5), generator).images
+    assert torch.equal(pictures, before)
+    assert 0 <= images.min() <= images.max() <= 1 + 1e-6
+    assert not images.requires_grad
+
+
+def test_strided_pictures_are_read_right(photos, seed):
+    pictures, config = photos["train"].batch(range(4)), ViewsConfig(size=32)
+    strided = pictures.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    views = [sample_views(p, config, torch.Generator().manual_seed(seed)).images for p in (pictures, strided)]
+    torch.testing.assert_close(*views, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (torch.zeros(3, 64, 64), r"^Pictures are \[3, 64, 64\]; expected \[B, 3, H, W\]"),
+        (torch.zeros(2, 1, 64, 64), r"^Pictures are \[2, 1, 64, 64\]; expected"),
+        (torch.zeros(2, 64, 64, 3), r"^Pictures are \[2, 64, 64, 3\]; expected"),
+        (torch.zeros(2, 3, 64, 64, dtype=torch.int64), r"^Pictures are torch.int64; expected uint8, or floats in"),
+        (torch.zeros(2, 3, 64, 64, dtype=torch.bool), r"^Pictures are torch.bool; expected uint8"),
+    ],
+)
+def test_wrong_pictures_are_named(pictures, message, generator):
+    with pytest.raises(CodialError, match=message):
+        sample_views(pictures, ViewsConfig(), generator)
+
+
+# The border of a warp
+
+
+def marked(boxes, side):
+    """Pictures that are black in the box and white outside: pixels that a box touches in part are inside."""
+    pictures = torch.ones(len(boxes), 3, side, side)
+    for picture, (left, top, width, height) in zip(pictures, boxes.tolist(), strict=True):
+        right, bottom = int(np.ceil(left + width - 1e-4)), int(np.ceil(top + height - 1e-4))
+        picture[:, int(top + 1e-4) : bottom, int(left + 1e-4) : right] = 0
+    return pictures
+
+
+@pytest.mark.parametrize("whole_pixels", [True, False])
+@pytest.mark.parametrize("border", ["replicate", "picture"])
+def test_only_the_picture_border_looks_past_the_crop(border, whole_pixels, generator):
+    config = ViewsConfig(size=32, crop_area=(0.05, 0.2), warp_offset=0.2, warp_border=border, **COLOURLESS)
+    drawn = draw(40, (64, 64), config, generator)
+    if whole_pixels:
+        drawn = with_whole_boxes(drawn, 64, 8, 30, generator)
+    drawn = drawn._replace(box=drawn.box[:, :1].expand(-1, 5, -1).contiguous())
+    views = render(marked(drawn.box[:, 0], 64), drawn, config).images
+    if border == "replicate":
+        assert views.max() < 1e-4  # rounding of a place by 1e-5 pixels lets that much of a neighbour in
+    else:
+        assert views[:, 4].amax((1, 2, 3)).median() > 0.9, "warps show what is around the crop"
