@@ -17,6 +17,13 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def one_thread_kept():
+    """No test may leave another number behind: the next one would compute slightly other numbers."""
+    yield
+    assert torch.get_num_threads() == 1, "this test left torch with another number of threads"
+
+
 @pytest.fixture(scope="session")
 def seed() -> int:
     return SEED

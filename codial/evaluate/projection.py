@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -84,10 +85,23 @@ def project(features: Tensor, *, neighbours: int = 15, min_dist: float = 0.1, se
         raise CodialError("Maps need umap-learn: pip install umap-learn.") from error
     # On unit vectors Euclidean order is cosine order.
     unit = normalize(features.float(), dim=1).cpu().numpy()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads_kept():
         warnings.simplefilter("ignore")  # it tells that a seed rules out threads
         mapped = UMAP(n_neighbors=neighbours, min_dist=min_dist, random_state=seed).fit_transform(unit)
     return torch.from_numpy(mapped).float()
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Give torch its number of threads back: numba, on which UMAP runs, sets OpenMP's for the whole process.
+
+    Training that goes on afterwards would add in another order and end in slightly other numbers.
+    """
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def trustworthiness(features: Tensor, mapped: Tensor, neighbours: int = 15) -> float:
