@@ -54,7 +54,7 @@ def pretrain(
         The run; `run.finished` is False when it was stopped.
 
     Raises:
-        CodialError: the folder holds another run, the pictures can't be had, or the loss is no longer a number.
+        CodialError: the folder holds another run or is being trained elsewhere, the pictures can't be had, or the loss is no longer a number.
     """
     folder = Path(out)
     if (folder / "config.json").exists() and runs.create_run(folder, config, _pictures(images), "").finished:
@@ -63,8 +63,8 @@ def pretrain(
         data = config.data
         images = load_images(data.source, data.split, root=root, size=data.size, limit=data.limit, seed=config.seed)
     device = choose_device(config.train.device)
-    run = runs.create_run(folder, config, _pictures(images), _describe(device))
-    with _interrupt_sets(stop or threading.Event()) as stop:
+    with runs.claimed(folder), _interrupt_sets(stop or threading.Event()) as stop:
+        run = runs.create_run(folder, config, _pictures(images), _describe(device))
         _Loop(run, images, device, on_log).go(stop, progress)
     return run
 

@@ -6,11 +6,14 @@ checkpoints/       last.safetensors, best.safetensors: weights and all that resu
 provenance.json    versions, commit, device, seed, pictures
 """
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,15 +113,25 @@ def open_run(folder: str | Path) -> Run:
 
 
 def list_runs(root: str | Path) -> list[Run]:
-    """Return the runs anywhere below a folder, by path."""
-    return [open_run(path.parent) for path in sorted(Path(root).rglob("config.json"))]
+    """Return the runs anywhere below a folder, by path; what only looks like a run is named in a warning."""
+    found = []
+    for path in sorted(Path(root).rglob("config.json")):
+        try:
+            found.append(open_run(path.parent))
+        except CodialError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+    return found
 
 
 def _read_config(path: Path) -> Config:
     try:
-        return configs.from_dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:  # unreadable, no text, no JSON
         raise CodialError(f"{path} is not JSON ({error}); it was cut short or edited by hand.") from error
+    try:
+        return configs.from_dict(values)
+    except CodialError as error:
+        raise CodialError(f"{path} does not hold a run's settings: {error}") from error
 
 
 def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], device: str) -> Run:
@@ -145,6 +158,31 @@ def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], 
     write_safely(folder / "provenance.json", json.dumps(_provenance(config, pictures, device), indent=1).encode())
     write_safely(folder / "config.json", json.dumps(configs.to_dict(config), indent=1).encode())
     return Run(folder, config)
+
+
+@contextmanager
+def claimed(folder: str | Path) -> Iterator[None]:
+    """Keep a run's folder for this caller alone; the claim ends with the block, or with the process, however it dies.
+
+    Raises:
+        CodialError: another process, or another thread of this one, is training there.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise CodialError(f"{folder} is not a run but a file; name a folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CodialError(
+                f"{folder} is being trained by someone else right now. Wait for it, watch it with"
+                " `codial.open_run`, or name another folder."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 # What a run that was killed at birth leaves behind.

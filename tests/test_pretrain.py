@@ -386,6 +386,8 @@ def test_a_killed_process_resumes_to_the_same_numbers(talkative, few, child, tmp
     process = child(talkative.config)
     for _ in range(5):
         assert process.stdout.readline().strip().isdigit()
+    with pytest.raises(CodialError, match="is being trained by someone else"):
+        go(talkative.config, tmp_path / "run", few)  # its claim ends with the process, as the last line shows
     time.sleep(random.random() * 0.5)
     process.kill()
     process.communicate()

@@ -81,6 +81,30 @@ def test_runs_are_listed_by_path_however_deep(tiny_run, tmp_path):
     assert codial.list_runs(tmp_path / "none") == []
 
 
+def test_what_only_looks_like_a_run_is_left_out_of_the_list_and_named(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.folder, tmp_path / "good")
+    for name, content in (("bert", b'{"hidden_size": 768}'), ("damaged", b'{"name": "ti'), ("binary", b"\xff\xfe\x00")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(content)
+    with pytest.warns(UserWarning) as told:
+        assert [run.folder.name for run in codial.list_runs(tmp_path)] == ["good"]
+    assert len(told) == 3
+    assert all("Left out" in str(one.message) and str(tmp_path) in str(one.message) for one in told)
+
+
+def test_a_claimed_folder_is_refused_until_it_is_free(tmp_path):
+    with runs.claimed(tmp_path / "run"):
+        with pytest.raises(CodialError, match=r"run is being trained by someone else"), runs.claimed(tmp_path / "run"):
+            pass
+        with runs.claimed(tmp_path / "another"):
+            pass
+    with runs.claimed(tmp_path / "run"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(CodialError, match="is not a run but a file; name a folder"), runs.claimed(tmp_path / "file"):
+        pass
+
+
 def test_a_run_before_its_first_checkpoint_can_be_opened(tmp_path, tiny):
     run = runs.create_run(tmp_path / "new", tiny, {}, "cpu")
     opened = codial.open_run(run.folder)
