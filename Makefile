@@ -23,7 +23,7 @@ define stage
 	echo "== $(1) $$end after $$SECONDS s"; exit $$code
 endef
 
-.PHONY: help setup notebooks refresh lab test format clean
+.PHONY: help setup notebooks refresh lab test bench format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ test: $(READY)  ## check style and types, run all tests, compare every notebook 
 	$(call stage,types,mypy)
 	$(call stage,tests,pytest tests)
 	$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg notebooks)
+
+bench: $(READY)  ## measure speed beside other libraries, into results/bench-DEVICE.json (NAMES="sampling" picks parts)
+	@$(BIN)/python -c 'import kornia' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS),bench]'
+	@$(BIN)/python -m benchmarks $(NAMES)
 
 format: $(READY)  ## format the code and the notebooks, and mend what ruff can
 	@$(BIN)/python -m ruff check --fix .

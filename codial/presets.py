@@ -20,23 +20,26 @@ _LAPTOP_MODEL = ModelConfig(width=0.25, bn_momentum=0.1)
 _LAPTOP_CODIAL = replace(_RECOMMENDED_CODIAL, critic_hidden=256)
 _CIFAR10 = Config(
     data=DataConfig("cifar10", limit=10_000),
-    views=replace(_RECOMMENDED_VIEWS, size=48),
+    views=_RECOMMENDED_VIEWS,
     model=_LAPTOP_MODEL,
     objective=_LAPTOP_CODIAL,
-    train=TrainConfig(epochs=20, batch=32, lr=5e-4, betas=(0.9, 0.99), weight_decay=0.01, monitor_every=2),
+    train=TrainConfig(epochs=20, batch=32, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01, monitor_every=2),
 )
 _PHOTOS = replace(
     _CIFAR10,
     data=DataConfig("photos"),
-    train=replace(_CIFAR10.train, epochs=6, monitor_every=1),
+    train=replace(_CIFAR10.train, epochs=10, lr=2.5e-4, monitor_every=1),
 )
 
 _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
 
 
 def _supervised(base: Config) -> Config:
-    """One view a picture, upright: the label is the target."""
-    return replace(base, objective=SupervisedOptions(), views=replace(base.views, primary=("turn0",)))
+    """One view a picture, upright: the label is the target. More epochs, so that it sees as many views."""
+    more, train = len(base.views.primary), base.train
+    train = replace(train, epochs=train.epochs * more, monitor_every=train.monitor_every * more)
+    views = replace(base.views, primary=("turn0",))
+    return replace(base, objective=SupervisedOptions(), views=views, train=train)
 
 
 def _random(base: Config) -> Config:

@@ -1,9 +1,10 @@
 """`photos`: patches of eight colour photographs that the wheels of scikit-image and scikit-learn carry.
 
 A small real set that needs no download. A patch's label is its photograph. Every photograph is cut into cells; a fixed
-pattern gives one in four to the test split, and a patch lies wholly inside one cell, so no pixel is in both splits.
-Positions come from whole-number arithmetic alone: the same patches on every machine (three of the photographs are
-JPEGs, so their pixels are the same as far as JPEG decoders agree).
+pattern gives about one in four to the test split, and a patch lies wholly inside one cell, so no pixel is in both
+splits. A patch is a window of 128 pixels at half its size: 64 pixels at full scale show too little to tell which way is
+up. Positions and pixels come from whole-number arithmetic alone: the same patches on every machine (three of the
+photographs are JPEGs, so their pixels are the same as far as JPEG decoders agree).
 
 Left out: drawings, charts and grey pictures; `motorcycle_right` (the same scene as the left one); `retina` and
 `rocket` (half and a third of their patches are plain colour).
@@ -47,7 +48,8 @@ PHOTOS = (
 CLASSES = tuple(photo.label for photo in PHOTOS)
 SPLITS = ("train", "test")
 SIDE = 64  # pixels a side of a patch
-CELL = 96  # pixels a side of a cell, at least: a patch and room to move
+WINDOW = 2 * SIDE  # pixels a side of what it shows
+CELL = 144  # pixels a side of a cell, at least: a window and room to move
 COUNT = {"train": 500, "test": 125}  # patches a photograph
 GET = "pip install scikit-image scikit-learn"
 
@@ -89,7 +91,7 @@ def status(root: Path) -> str:
 def cells(height: int, width: int, split: str) -> list[tuple[int, int, int, int]]:
     """Divide a photograph into cells and list those of a split.
 
-    The pattern is a knight's move: a quarter of the cells, in every region, none touching another along an edge.
+    The pattern is a knight's move: about a quarter of the cells, in every region, none touching another along an edge.
 
     Returns:
         (top, left, bottom, right) of each cell in pixels; bottom and right are the first row and column beyond it.
@@ -104,14 +106,14 @@ def cells(height: int, width: int, split: str) -> list[tuple[int, int, int, int]
 
 
 def positions(height: int, width: int, split: str) -> list[tuple[int, int]]:
-    """List the (top, left) corner of every patch of a split; the cells take turns."""
+    """List the (top, left) corner of every patch's window of a split; the cells take turns."""
     regions = cells(height, width, split)
     corners = []
     for index in range(COUNT[split]):
         turn, cell = divmod(index, len(regions))
         top, left, bottom, right = regions[cell]
         down, across = (turn + 1) * _STEP_DOWN + cell * _STEP_RIGHT, (turn + 1) * _STEP_RIGHT + cell * _STEP_DOWN
-        corners.append((top + _scale(down, bottom - top - SIDE), left + _scale(across, right - left - SIDE)))
+        corners.append((top + _scale(down, bottom - top - WINDOW), left + _scale(across, right - left - WINDOW)))
     return corners
 
 
@@ -119,8 +121,14 @@ def cut(photograph: np.ndarray, split: str) -> np.ndarray:
     """Cut a photograph, [H, W, 3] uint8, into the patches of a split, [n, 3, 64, 64] uint8."""
     height, width, _ = photograph.shape
     corners = positions(height, width, split)
-    patches = np.stack([photograph[top : top + SIDE, left : left + SIDE] for top, left in corners])
+    patches = np.stack([halve(photograph[top : top + WINDOW, left : left + WINDOW]) for top, left in corners])
     return patches.transpose(0, 3, 1, 2)  # [n, H, W, 3] -> [n, 3, H, W]
+
+
+def halve(picture: np.ndarray) -> np.ndarray:
+    """Return a picture [2 h, 2 w, 3] uint8 at half its size, each pixel the rounded mean of four."""
+    four = picture.reshape(picture.shape[0] // 2, 2, picture.shape[1] // 2, 2, 3)
+    return ((four.sum((1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
 
 
 def photographs(root: Path) -> dict[str, np.ndarray]:
