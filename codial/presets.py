@@ -23,7 +23,7 @@ _CIFAR10 = Config(
     views=_RECOMMENDED_VIEWS,
     model=_LAPTOP_MODEL,
     objective=_LAPTOP_CODIAL,
-    train=TrainConfig(epochs=20, batch=32, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01, monitor_every=2),
+    train=TrainConfig(epochs=20, batch=32, lr=5e-5, betas=(0.9, 0.99), weight_decay=0.01, monitor_every=2),
 )
 _PHOTOS = replace(
     _CIFAR10,

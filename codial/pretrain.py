@@ -54,7 +54,8 @@ def pretrain(
         The run; `run.finished` is False when it was stopped.
 
     Raises:
-        CodialError: the folder holds another run or is being trained elsewhere, the pictures can't be had, or the loss is no longer a number.
+        CodialError: the folder holds another run or is being trained elsewhere, the pictures can't be had, or the loss
+            is no longer a number.
     """
     folder = Path(out)
     if (folder / "config.json").exists() and runs.create_run(folder, config, _pictures(images), "").finished:

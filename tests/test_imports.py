@@ -20,7 +20,7 @@ LAYERS = (
     {"data", "views", "models", "information", "monitors"},
     {"objectives", "toys"},
     {"runs"},
-    {"pretrain"},
+    {"pretrain", "results"},
     {"comparison", "evaluate"},
     {ROOT},
     {"plots"},

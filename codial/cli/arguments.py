@@ -6,6 +6,7 @@ from typing import Any
 
 import codial
 from codial.data import SETS
+from codial.evaluate import ProbeConfig
 from codial.models import CONV_TAPS, TAPS
 
 _ABOUT = """\
@@ -84,6 +85,13 @@ _RUNS_EXAMPLES = """\
   codial runs
   codial runs runs/photos"""
 
+_PUBLISH = """\
+Copy what can be committed of finished runs: settings, history, origin and the
+reports of probes and retrieval, without weights. codial/photos goes to
+results/photos/codial; an older copy is replaced."""
+_PUBLISH_EXAMPLES = """\
+  codial publish runs/photos/*"""
+
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of descriptions and examples."""
@@ -101,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
     _data(_add(commands, "data", _DATA, _DATA_EXAMPLES))
     runs = _add(commands, "runs", _RUNS, _RUNS_EXAMPLES)
     runs.add_argument("root", metavar="ROOT", nargs="?", type=Path, default=Path("runs"), help="default: runs")
+    publish = _add(commands, "publish", _PUBLISH, _PUBLISH_EXAMPLES)
+    publish.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
+    publish.add_argument("--out", metavar="DIR", type=Path, default=Path("results"), help="default: results")
     return whole
 
 
@@ -126,7 +137,9 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
 def _probe(parser: argparse.ArgumentParser) -> None:
     _runs_and_sets(parser)
     parser.add_argument("--layers", metavar="NAMES", default=",".join(CONV_TAPS), help="default: %(default)s")
-    parser.add_argument("--epochs", metavar="N", type=int, default=20, help="of the classifiers (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", metavar="N", type=int, default=ProbeConfig.epochs, help="of the classifiers (default: %(default)s)"
+    )
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="of the classifiers (default: %(default)s)")
     _machine(parser)
 

@@ -23,6 +23,7 @@ from codial.data.images import choose
 from codial.errors import CodialError
 from codial.evaluate import LayerMap, project, trustworthiness
 from codial.presets import PRESETS
+from codial.results import publish
 from codial.runs import Run, list_runs, open_run, write_safely
 
 FAILED, INTERRUPTED = 2, 130  # exit codes: a mistake that the user can mend; Ctrl-C, as shells count it
@@ -157,6 +158,12 @@ def _runs(given: argparse.Namespace) -> None:
     print(_table(["run", "state", "best kNN", "best quick probe", "folder"], rows))
 
 
+def _publish(given: argparse.Namespace) -> None:
+    """Copy what can be committed of each run."""
+    for run in _open(given.runs).values():
+        print(f"{run.folder} -> {publish(run, given.out)}")
+
+
 # From arguments to what the functions take.
 
 
@@ -256,4 +263,5 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "embed": _embed,
     "data": _data,
     "runs": _runs,
+    "publish": _publish,
 }

@@ -48,6 +48,10 @@ class ImageSet:
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         return f"ImageSet({self.name}/{self.split}: {len(self)} pictures of {width} x {height}, {classes}{skipped})"
 
+    def describe(self) -> str:
+        """Name the set, split, number of pictures and fingerprint, for reports."""
+        return f"{self.name}/{self.split} {len(self)} {self.fingerprint}"
+
     @property
     def labelled(self) -> bool:
         """Whether every picture has a label."""

@@ -26,8 +26,8 @@ class ProbeConfig:
     dims: int = 9000  # adaptive pooling to about this many numbers, as the paper
     pool: str = "avg"  # Zhang 2016 and GlobStat average; RotNet takes the maximum
     mirror: bool = True  # features of mirrored pictures too, the cached form of a random flip
-    epochs: int = 40
-    batch: int = 256
+    epochs: int = 20
+    batch: int = 256  # at most a sixteenth of the pictures
     lr: float = 20.0  # cosine to 0; for standardised features brought to length 1, so that one rate fits every layer
     momentum: float = 0.9  # Nesterov
     weight_decay: float = 0.0
@@ -140,8 +140,8 @@ def probe(
         accuracies={layer: tuple(values) for layer, values in found.items()},
         dims={layer: asked[layer].shape[1] for layer in config.layers},
         protocol=config,
-        train=f"{train.name}/{train.split} {len(train)} {train.fingerprint}",
-        test=f"{test.name}/{test.split} {len(test)} {test.fingerprint}",
+        train=train.describe(),
+        test=test.describe(),
         config_hash=source.provenance["config_hash"] if isinstance(source, Run) else "",
     )
     if isinstance(source, Run):
@@ -199,9 +199,9 @@ def _fit(
     known: list[dict[str, Tensor]], labels: Tensor, classes: int, config: ProbeConfig, seed: int, progress: bool
 ) -> nn.ModuleDict:
     """Train all layers' classifiers side by side; they share batches, and nothing else."""
-    generator = torch.Generator().manual_seed(seed)
-    linears = nn.ModuleDict({layer: _linear(x.shape[1], classes, generator) for layer, x in known[0].items()})
+    linears = nn.ModuleDict({layer: _linear(x.shape[1], classes, seed) for layer, x in known[0].items()})
     linears.to(labels.device)
+    generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.SGD(
         linears.parameters(),
         config.lr,
@@ -209,7 +209,7 @@ def _fit(
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
     )
-    batch = min(config.batch, len(labels))
+    batch = max(1, min(config.batch, len(labels) // _LEAST_STEPS))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * (len(labels) // batch))
     bar = tqdm(range(config.epochs), desc=f"probes, seed {seed}", delay=2, disable=not progress, leave=False)
     for _ in bar:
@@ -224,8 +224,12 @@ def _fit(
     return linears
 
 
-def _linear(dims: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    linear = nn.Linear(dims, classes)
+_LEAST_STEPS = 16  # an epoch: few pictures are taken in smaller batches
+
+
+def _linear(dims: int, classes: int, seed: int) -> nn.Linear:
+    """Return a new classifier; a generator of its own, so that no layer depends on which others are probed."""
+    linear, generator = nn.Linear(dims, classes), torch.Generator().manual_seed(seed)
     nn.init.normal_(linear.weight, std=0.01, generator=generator)
     nn.init.zeros_(linear.bias)
     return linear

@@ -10,6 +10,7 @@ from codial.data import ImageSet
 from codial.errors import CodialError
 from codial.evaluate.features import features, trunk_of
 from codial.models import AlexNet
+from codial.results import write_report
 from codial.runs import Run
 
 
@@ -20,13 +21,12 @@ class Found:
     indices: Tensor  # [Q, k] int64, places in the gallery
     similarity: Tensor  # [Q, k] float32, cosine
     related: Tensor  # [Q, k] bool: same label as the query; False where either has none
-    labelled: Tensor | None = None  # [Q] bool: queries whose label is known; None for all
+    labelled: Tensor  # [Q] bool: queries whose label is known
 
     @property
     def precision(self) -> float:
         """Precision at k in percent: the part of labelled queries' neighbours that are related; nan without labels."""
-        judged = self.related if self.labelled is None else self.related[self.labelled]
-        return 100 * float(judged.float().mean())
+        return 100 * float(self.related[self.labelled].float().mean())
 
 
 def retrieve(
@@ -39,7 +39,7 @@ def retrieve(
     progress: bool = True,
     device: str = "auto",
 ) -> Found:
-    """Find each query's nearest pictures in a gallery.
+    """Find each query's nearest pictures in a gallery; a run's precision is also written to its `evaluations` folder.
 
     Args:
         source: a run or a trunk.
@@ -63,7 +63,12 @@ def retrieve(
     kept, asked = (features(trunk, images, layer, progress=progress) for images in (gallery, queries))
     similarity, indices = nearest(kept, asked, k)
     wanted, got = queries.labels.unsqueeze(1), gallery.labels[indices]
-    return Found(indices, similarity, (wanted == got) & (wanted >= 0), queries.labels >= 0)
+    found = Found(indices, similarity, (wanted == got) & (wanted >= 0), queries.labels >= 0)
+    if isinstance(source, Run) and bool(found.labelled.any()):
+        values = {"precision": found.precision, "k": k, "layer": layer}
+        values |= {"gallery": gallery.describe(), "queries": queries.describe()}
+        write_report(source, f"retrieval-{gallery.name}-{layer}", values)
+    return found
 
 
 def nearest(gallery: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

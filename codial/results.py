@@ -1,0 +1,43 @@
+"""What of a run is worth keeping in a repository: its settings, history, origin and reports, without the weights."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from codial.errors import CodialError
+from codial.runs import Run, write_safely
+
+KEPT = ("config.json", "history.jsonl", "provenance.json")
+
+
+def publish(run: Run, root: str | Path = "results") -> Path:
+    """Copy what can be committed of a finished run; the older copy's reports are replaced.
+
+    Args:
+        run: a finished run; the reports are those in its `evaluations` folder.
+        root: codial/photos goes to ROOT/photos/codial, other names to ROOT/NAME.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CodialError: the run is not finished.
+    """
+    if not run.finished:
+        raise CodialError(f"{run!r} is not finished; only whole runs are published.")
+    folder = Path(root, *reversed(run.config.name.split("/")))
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.json*"):
+        old.unlink()
+    for path in [run.folder / name for name in KEPT] + sorted((run.folder / "evaluations").glob("*.json")):
+        shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+def write_report(run: Run, name: str, values: dict[str, Any]) -> None:
+    """Write a report into a run's `evaluations` folder as NAME.json, with the hash of the run's settings."""
+    path = run.folder / "evaluations" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    content = {"name": run.config.name, "config_hash": run.provenance["config_hash"]} | values
+    write_safely(path, json.dumps(content, indent=1).encode())
