@@ -25,19 +25,23 @@ _CIFAR10 = Config(
     objective=_LAPTOP_CODIAL,
     train=TrainConfig(epochs=20, batch=32, lr=5e-5, betas=(0.9, 0.99), weight_decay=0.01, monitor_every=2),
 )
+# Milder still: few photographs, that differ in colour.
 _PHOTOS = replace(
     _CIFAR10,
     data=DataConfig("photos"),
-    train=replace(_CIFAR10.train, epochs=10, lr=2.5e-4, monitor_every=1),
+    views=replace(_CIFAR10.views, crop_area=(0.3, 1.0), hue=0.05),
+    train=replace(_CIFAR10.train, epochs=10, lr=1.2e-4, monitor_every=1),
 )
 
 _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
 
 
 def _supervised(base: Config) -> Config:
-    """One view a picture, upright: the label is the target. More epochs, so that it sees as many views."""
+    """One view a picture, upright: the label is the target. More pictures a step and more epochs even the views out."""
     more, train = len(base.views.primary), base.train
-    train = replace(train, epochs=train.epochs * more, monitor_every=train.monitor_every * more)
+    train = replace(
+        train, batch=train.batch * more, epochs=train.epochs * more, monitor_every=train.monitor_every * more
+    )
     views = replace(base.views, primary=("turn0",))
     return replace(base, objective=SupervisedOptions(), views=views, train=train)
 

@@ -53,8 +53,8 @@ def test_systems_differ_in_nothing_but_what_they_are(scale):
     ours, labels, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "supervised", "random"))
     assert labels.objective == SupervisedOptions()
     assert labels.views.primary == ("turn0",)
-    assert labels.train.epochs == 5 * ours.train.epochs  # as many views, one of each picture
-    assert labels.train.monitor_every == 5 * ours.train.monitor_every
+    for name in ("epochs", "batch", "monitor_every"):  # as many views a step and in all, one of each picture
+        assert getattr(labels.train, name) == 5 * getattr(ours.train, name)
     back = dataclasses.replace(labels.views, primary=ours.views.primary)
     assert dataclasses.replace(labels, name=ours.name, objective=ours.objective, views=back, train=ours.train) == ours
     assert random.train.epochs == 0

@@ -51,7 +51,7 @@ def test_help_is_the_default_goal_and_names_every_target(project):
     targets = re.search(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)[1].split()
     shown = make(project).stdout
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("make ")] == targets
-    assert {"setup", "notebooks", "test", "lab", "refresh", "format", "clean", "help"} == set(targets)
+    assert {"setup", "notebooks", "test", "lab", "refresh", "bench", "format", "clean", "help"} == set(targets)
 
 
 def test_setup_installs_once_and_again_when_pyproject_changes(project):

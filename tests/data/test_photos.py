@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from codial.data import describe, load_images, photos
 from codial.errors import CodialError
@@ -23,8 +24,8 @@ SOURCES = {
 }
 SHAPES = {name: Image.open(path).size[::-1] for name, path in SOURCES.items()}
 SHA256 = {
-    "train": "c8dee838501daef9963120da1a59ef9636444c41b22e4a0d8df9bce7df510b46",
-    "test": "5115a55cc3b1d3b71367c775394065ac40b0357608c1897cc0b20bf7b9bfa8d9",
+    "train": "a23d5b8e781e2badfedf18f4ca632a5b84387772d4c150c88200db69a9ed2216",
+    "test": "8e8f8a65a62042f54b5323701782baa60a3510a37afe2e78c3a1e134edeebb35",
 }
 
 
@@ -74,15 +75,26 @@ def test_the_bytes_are_pinned(sets, split):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_patches_are_windows_at_half_size(sets, split):
-    """Against Pillow's own box reduction."""
+def test_patches_are_windows_at_two_thirds(sets, split):
+    """Against the long way: every pixel twice in each direction, then the mean of three by three."""
     images = sets[split]
     for label, (name, path) in enumerate(SOURCES.items()):
-        photograph = Image.open(path).convert("RGB")
+        photograph = np.asarray(Image.open(path).convert("RGB"))
         patches = images.images[images.labels == label].numpy()
         for patch, (top, left) in zip(patches, photos.positions(*SHAPES[name], split), strict=True):
-            window = photograph.crop((left, top, left + 128, top + 128)).reduce(2)
-            assert np.array_equal(patch.transpose(1, 2, 0), np.asarray(window))
+            twice = photograph[top : top + 96, left : left + 96].repeat(2, 0).repeat(2, 1).astype(np.float64)
+            expected = np.rint(twice.reshape(64, 3, 64, 3, 3).mean((1, 3)))
+            assert np.array_equal(patch.transpose(1, 2, 0), expected)
+
+
+def test_shrinking_is_exact():
+    """Each of nine pixels counts by its area, ninths are rounded to the nearest level."""
+    window = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1).repeat(3, 3) * 10
+    exact = [[(4 * 0 + 2 * 10 + 2 * 30 + 40) / 9, (2 * 10 + 4 * 20 + 40 + 2 * 50) / 9]]
+    exact += [[(2 * 30 + 40 + 4 * 60 + 2 * 70) / 9, (40 + 2 * 50 + 2 * 70 + 4 * 80) / 9]]
+    assert photos.shrink(window)[0, :, :, 0].tolist() == np.rint(exact).tolist()
+    for level in (0, 1, 254, 255):
+        assert (photos.shrink(np.full((2, 6, 3, 3), level, dtype=np.uint8)) == level).all()
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -91,37 +103,32 @@ def test_train_and_test_share_no_pixel(name):
     for split in ("train", "test"):
         covered[split] = np.zeros(SHAPES[name], dtype=bool)
         for top, left in photos.positions(*SHAPES[name], split):
-            region = covered[split][top : top + 128, left : left + 128]
-            assert region.shape == (128, 128)  # wholly inside the photograph
+            region = covered[split][top : top + 96, left : left + 96]
+            assert region.shape == (96, 96)  # wholly inside the photograph
             region[:] = True
     assert not (covered["train"] & covered["test"]).any()
-    assert 2 < covered["train"].sum() / covered["test"].sum() < 6
-    assert (covered["train"] | covered["test"]).mean() > 0.8  # and little is left unused
+    assert 2 < covered["train"].sum() / covered["test"].sum() < 5
+    assert (covered["train"] | covered["test"]).mean() > 0.9  # and little is left unused
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_patches_lie_in_one_cell_and_never_repeat(name):
+def test_patches_never_repeat_and_use_every_cell(name):
+    """Whole test cells are far enough apart that each patch lies in one; every one of them is used."""
     for split in ("train", "test"):
-        cells, corners = photos.cells(*SHAPES[name], split), photos.positions(*SHAPES[name], split)
-        assert len(set(corners)) == len(corners)
-        for y, x in corners:
-            assert sum(t <= y and x >= left and y + 128 <= b and x + 128 <= r for t, left, b, r in cells) == 1
+        corners = [tuple(corner) for corner in photos.positions(*SHAPES[name], split).tolist()]
+        assert len(set(corners)) == len(corners) == photos.COUNT[split]
+    cells, count = ndimage.label(photos.test_area(*SHAPES[name]))
+    used = [set(np.unique(cells[y : y + 96, x : x + 96]).tolist()) for y, x in corners]
+    assert all(len(each) == 1 for each in used)
+    assert set.union(*used) == set(range(1, count + 1))
+    assert count >= 3
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_cells_tile_the_photograph(name):
-    count = np.zeros(SHAPES[name], dtype=int)
-    for split in ("train", "test"):
-        for top, left, bottom, right in photos.cells(*SHAPES[name], split):
-            count[top:bottom, left:right] += 1
-            assert min(bottom - top, right - left) >= photos.CELL
-    assert (count == 1).all()
-
-
-def test_positions_reach_both_ends_of_a_cell():
-    tops = np.array(photos.positions(160, 160 * 4, "train"))[:, 0]
-    assert (tops.min(), tops.max()) == (0, 32)
-    assert np.bincount(tops, minlength=33).max() <= 2 * 500 / 33  # and favour none of the places between
+def test_positions_reach_both_ends_and_favour_none_between():
+    tops = photos.positions(1000, 1000, "train")[:, 0]
+    assert tops.min() < 10
+    assert tops.max() > 1000 - 96 - 10
+    assert np.bincount(tops // 91, minlength=10).max() <= 2 * 500 / 10
 
 
 def test_a_nearest_mean_colour_tells_most_photographs_apart(sets):
