@@ -16,7 +16,7 @@ def publish(run: Run, root: str | Path = "results") -> Path:
 
     Args:
         run: a finished run; the reports are those in its `evaluations` folder.
-        root: codial/photos goes to ROOT/photos/codial, other names to ROOT/NAME.
+        root: runs/photos/codial goes to ROOT/photos/codial: the last two parts of the run's path.
 
     Returns:
         The folder.
@@ -26,7 +26,7 @@ def publish(run: Run, root: str | Path = "results") -> Path:
     """
     if not run.finished:
         raise CodialError(f"{run!r} is not finished; only whole runs are published.")
-    folder = Path(root, *reversed(run.config.name.split("/")))
+    folder = Path(root, *run.folder.resolve().parts[-2:])
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.json*"):
         old.unlink()

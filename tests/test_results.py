@@ -36,7 +36,7 @@ def test_retrieval_leaves_a_report(searched, few, tiny):
 
 def test_all_but_the_weights_is_published_and_older_reports_go(searched, tmp_path):
     run, _ = searched
-    folder = tmp_path / "results" / "tiny"
+    folder = tmp_path / "results" / tmp_path.name / "run"
     folder.mkdir(parents=True)
     (folder / "probe-old.json").write_text("{}")
     (folder / "notes.txt").write_text("mine")
@@ -44,13 +44,6 @@ def test_all_but_the_weights_is_published_and_older_reports_go(searched, tmp_pat
     published = {"config.json", "history.jsonl", "provenance.json", "retrieval-photos-fc7.json"}
     assert {path.name for path in folder.iterdir()} == published | {"notes.txt"}
     assert (folder / "history.jsonl").read_bytes() == (run.folder / "history.jsonl").read_bytes()
-
-
-def test_a_preset_is_published_by_its_scale_and_system(searched, tmp_path):
-    run, _ = searched
-    path = run.folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "codial/photos"}))
-    assert publish(codial.open_run(run.folder), tmp_path / "r") == tmp_path / "r" / "photos" / "codial"
 
 
 def test_a_run_under_way_is_not_published(tiny, tmp_path):

@@ -87,8 +87,8 @@ _RUNS_EXAMPLES = """\
 
 _PUBLISH = """\
 Copy what can be committed of finished runs: settings, history, origin and the
-reports of probes and retrieval, without weights. codial/photos goes to
-results/photos/codial; an older copy is replaced."""
+reports of probes and retrieval, without weights. runs/photos/codial goes to
+results/photos/codial; an older copy's reports are replaced."""
 _PUBLISH_EXAMPLES = """\
   codial publish runs/photos/*"""
 
