@@ -30,7 +30,7 @@ _PHOTOS = replace(
     _CIFAR10,
     data=DataConfig("photos"),
     views=replace(_CIFAR10.views, crop_area=(0.3, 1.0), hue=0.05),
-    train=replace(_CIFAR10.train, epochs=10, lr=1.2e-4, monitor_every=1),
+    train=replace(_CIFAR10.train, epochs=6, lr=1.2e-4, monitor_every=1),
 )
 
 _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
