@@ -14,7 +14,7 @@ from codial.results import publish
 @pytest.fixture
 def searched(tiny_run, few, tmp_path):
     """A copy of a finished run, with a report of its own."""
-    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    shutil.copytree(tiny_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
     run = codial.open_run(tmp_path / "run")
     found = codial.retrieve(run, few, few, k=3, progress=False)
     return run, found

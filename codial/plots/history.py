@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from codial.config import CodialOptions, Config
 from codial.information import TWO_LN2
@@ -161,7 +162,7 @@ _OTHER_PANELS: Sequence[_Panel] = (_draw_losses, _draw_pretext, _draw_usefulness
 
 
 def compare(histories: Mapping[str, Lines], names: Sequence[str] = ("knn", "probe")) -> Figure:
-    """Show measures of several runs over their epochs, one panel a measure.
+    """Show measures of several runs over the views that they have seen, one panel a measure.
 
     Args:
         histories: lines of history by the run's name, such as "codial/photos"; a run of one measurement (random
@@ -173,9 +174,10 @@ def compare(histories: Mapping[str, Lines], names: Sequence[str] = ("knn", "prob
     for axes, name in zip(places, names, strict=True):
         curve_axes(axes)
         for system, lines in histories.items():
-            _draw_run(axes, system, [(line["epoch"], line[name]) for line in lines if name in line])
+            _draw_run(axes, system, [(line["views"], line[name]) for line in lines if name in line])
         axes.set_title({"knn": "knn on fc7 (%)", "probe": "quick probe on conv5 (%)"}.get(name, name), fontsize=TITLE)
-        axes.set_xlabel("epoch", fontsize=LABEL)
+        axes.set_xlabel("views", fontsize=LABEL)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     places[0].legend(fontsize=SMALL, frameon=False)
     return figure
 
