@@ -50,7 +50,8 @@ notebooks: $(READY)  ## run every notebook without a person; copies and results 
 
 refresh: $(READY)  ## run the notebooks and store their outputs in place, tidied, for a commit
 	@$(BIN)/python -m codial.notebooks refresh $(NAMES)
-	@$(BIN)/python -m codial.cli publish runs/photos/random runs/photos/supervised runs/photos/codial
+	@for system in random supervised codial; do \
+		[ ! -e runs/photos/$$system/config.json ] || $(BIN)/python -m codial.cli publish runs/photos/$$system || exit; done
 
 lab: $(READY)  ## open JupyterLab in notebooks/, for this machine only
 	@$(BIN)/python -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)

@@ -18,6 +18,7 @@ import codial
 from benchmarks.clock import Measured, rate
 from codial.config import PRIMARY, ViewsConfig
 from codial.views import sample_views
+from codial.views.blur import kernel_side
 from codial.views.warp import pixel_centres, warp_flow
 
 WORKERS = 2
@@ -74,27 +75,31 @@ def _count(views: Tensor) -> int:
 # torchvision
 
 
-class OnePicture(Dataset):
-    """Endless pictures, each as its K views; made in a worker."""
+class PerPicture(Dataset):
+    """Pictures without end, each as its K views, [K, 3, S, S] float; made one by one, in a worker.
 
-    def __init__(self, side: int, config: ViewsConfig, as_pil: bool) -> None:
+    Args:
+        pictures: [N, 3, H, W] uint8.
+        config: of the views.
+        as_pil: keep them as Pillow's pictures, or as tensors.
+    """
+
+    def __init__(self, pictures: Tensor, config: ViewsConfig, as_pil: bool) -> None:
         from torchvision.transforms.v2 import functional
 
-        self.pictures, self.make = pictures(side), torchvision_view(config, as_pil)
-        self.pil = [functional.to_pil_image(p) for p in self.pictures] if as_pil else None
-        self.views = len(config.primary)
+        self.pictures = [functional.to_pil_image(p) for p in pictures] if as_pil else list(pictures)
+        self.make, self.views = torchvision_view(config), len(config.primary)
 
     def __len__(self) -> int:
         return 10_000_000
 
     def __getitem__(self, index: int) -> Tensor:
-        index %= len(self.pictures)
-        picture = self.pil[index] if self.pil else self.pictures[index]
+        picture = self.pictures[index % len(self.pictures)]
         return torch.stack([self.make(picture, k) for k in range(self.views)])
 
 
-def torchvision_view(config: ViewsConfig, as_pil: bool) -> Callable[[Any, int], Tensor]:
-    """Return a function that makes view k of a picture as the plain recipe does, float [3, S, S]."""
+def torchvision_view(config: ViewsConfig) -> Callable[[Any, int], Tensor]:
+    """Return a function that makes view k of a picture, Pillow's or a tensor, as the plain recipe: float [3, S, S]."""
     from torchvision.transforms import v2
 
     reach = (config.brightness, config.contrast, config.saturation, config.hue)
@@ -106,12 +111,12 @@ def torchvision_view(config: ViewsConfig, as_pil: bool) -> Callable[[Any, int], 
         ]
     )
     to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-    side = max(3, 2 * round((config.blur_kernel * config.size - 1) / 2) + 1)
+    side = kernel_side(config.size, config.blur_kernel)
     blur = v2.RandomApply([v2.GaussianBlur(side, config.blur_sigma)], config.blur)
     size, grid = config.size, (pixel_centres(config.size).float() + 0.5) * 2 / config.size - 1
 
     def make(picture: Any, k: int) -> Tensor:
-        view = to_float(before(picture)) if as_pil else to_float(before(picture.contiguous()))
+        view = to_float(before(picture))
         if config.blur:
             view = blur(view)
         if config.primary[k] != "warp":
@@ -124,7 +129,7 @@ def torchvision_view(config: ViewsConfig, as_pil: bool) -> Callable[[Any, int], 
 
 
 def _torchvision(case: Case, as_pil: bool) -> Measured:
-    loader = DataLoader(OnePicture(case.picture, case.config, as_pil), batch_size=8, num_workers=WORKERS,
+    loader = DataLoader(PerPicture(pictures(case.picture), case.config, as_pil), batch_size=8, num_workers=WORKERS,
                         prefetch_factor=2, worker_init_fn=_one_thread)  # fmt: skip
     batches: Iterator[Tensor] = iter(loader)
     for _ in range(4 * WORKERS):  # what the workers had ready is not measured
@@ -148,7 +153,7 @@ def kornia_views(config: ViewsConfig) -> Callable[[Tensor], Tensor]:
     """Return a function that makes all views of a batch, [B, K, 3, S, S], with kornia."""
     from kornia import augmentation as K
 
-    side = max(3, 2 * round((config.blur_kernel * config.size - 1) / 2) + 1)
+    side = kernel_side(config.size, config.blur_kernel)
     crop = K.RandomResizedCrop((config.size, config.size), config.crop_area, config.crop_aspect)
     flip = K.RandomHorizontalFlip(config.flip)
     jitter = K.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue)

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import codial
 from benchmarks.clock import Measured, Memory, rate
-from benchmarks.sampling import torchvision_view
+from benchmarks.sampling import PerPicture
 from codial import objectives
-from codial.config import Config, ViewsConfig
+from codial.config import Config
 from codial.models import AlexNet
 from codial.pretrain import uses_bf16
 from codial.views import Views, draw
@@ -82,27 +82,10 @@ def trunk_alone(config: Config, device: torch.device) -> Measured:
     return rate(step, device)
 
 
-class _Pictures(Dataset):
-    """Endless pictures, each as its K views and its place."""
-
-    def __init__(self, images: codial.ImageSet, config: ViewsConfig) -> None:
-        from torchvision.transforms.v2 import functional
-
-        self.pil = [functional.to_pil_image(p) for p in images.images]
-        self.make, self.views = torchvision_view(config, as_pil=True), len(config.primary)
-
-    def __len__(self) -> int:
-        return 10_000_000
-
-    def __getitem__(self, index: int) -> Tensor:
-        picture = self.pil[index % len(self.pil)]
-        return torch.stack([self.make(picture, k) for k in range(self.views)])
-
-
 def plain_recipe(config: Config, images: codial.ImageSet, workers: int) -> Measured:
     """Train the same model by the same loss as most would write it: torchvision, a DataLoader, float32."""
     memory = Memory()
-    loader = DataLoader(_Pictures(images, config.views), config.train.batch, num_workers=workers)
+    loader = DataLoader(PerPicture(images.images, config.views, as_pil=True), config.train.batch, num_workers=workers)
     objective = objectives.build(config, len(images.classes))
     optimiser = torch.optim.AdamW(objective.parameters(), config.train.lr)
     generator, batches, moments = torch.Generator().manual_seed(0), iter(loader), [0.0]

@@ -9,6 +9,7 @@ A NAME is a notebook's number, title or file: 03, pretrain, 03_pretrain, noteboo
 import argparse
 import base64
 import copy
+import io
 import os
 import sys
 import textwrap
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from codial.errors import CodialError
 
@@ -162,7 +165,7 @@ def tidy(notebook: Any) -> Any:
     """Return a copy of a notebook without what changes from run to run or from machine to machine.
 
     Sources, tags, outputs and execution counts stay; timings, widget state and links to it, versions, what was written
-    to stderr and random cell ids go.
+    to stderr and random cell ids go. Pictures are brought to 256 colours each, a third of their bytes.
     """
     notebook = copy.deepcopy(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -173,8 +176,20 @@ def tidy(notebook: Any) -> Any:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             for output in cell.outputs:
-                output.get("data", {}).pop(WIDGET, None)
+                data = output.get("data", {})
+                data.pop(WIDGET, None)
+                if "image/png" in data:
+                    data["image/png"] = base64.b64encode(smaller(base64.b64decode(data["image/png"]))).decode()
     return notebook
+
+
+def smaller(picture: bytes) -> bytes:
+    """Return a PNG with the 256 colours that suit it best; one that has its own palette as it is."""
+    image, buffer = Image.open(io.BytesIO(picture)), io.BytesIO()
+    if image.mode == "P":
+        return picture
+    image.convert("RGB").quantize(256).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

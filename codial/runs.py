@@ -164,6 +164,8 @@ def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], 
 def claimed(folder: str | Path) -> Iterator[None]:
     """Keep a run's folder for this caller alone; the claim ends with the block, or with the process, however it dies.
 
+    On a file system without locks, such as some network drives, nobody is kept out.
+
     Raises:
         CodialError: another process, or another thread of this one, is training there.
     """
@@ -173,16 +175,22 @@ def claimed(folder: str | Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CodialError(
-                f"{folder} is being trained by someone else right now. Wait for it, watch it with"
-                " `codial.open_run`, or name another folder."
-            ) from error
+        _lock(handle, folder)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise CodialError(
+            f"{folder} is being trained by someone else right now. Wait for it, watch it with"
+            " `codial.open_run`, or name another folder."
+        ) from error
+    except OSError:
+        pass  # the file system has no locks
 
 
 # What a run that was killed at birth leaves behind.

@@ -9,6 +9,7 @@ import codial
 from codial.config import CodialOptions, Config, DataConfig, ModelConfig, TrainConfig, ViewsConfig
 
 SEED = 20210823
+pytest.register_assert_rewrite("alike")  # so that its assertions say what differs
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,7 +40,7 @@ def test_the_table_says_how_many_times_as_fast_ours_is():
 @pytest.mark.parametrize("case", cases()[:4], ids=lambda case: case.name)
 def test_torchvisions_views_are_like_ours(case):
     torch.manual_seed(0)
-    make, batch = torchvision_view(case.config, as_pil=False), pictures(case.picture, 8)
+    make, batch = torchvision_view(case.config), pictures(case.picture, 8)
     views = torch.stack([make(picture, k) for picture in batch for k in range(len(case.config.primary))])
     assert views.shape[1:] == (3, case.config.size, case.config.size)
     assert views.dtype == torch.float32

@@ -1,6 +1,7 @@
 """The notebooks' form, and the runner, on tiny notebooks made here."""
 
 import ast
+import io
 import os
 import re
 import signal
@@ -10,10 +11,13 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
+import codial
 from codial import notebooks
 from codial.errors import CodialError
 
@@ -287,6 +291,18 @@ def test_key_result_is_the_last_text_of_the_last_tagged_cell():
     assert notebooks.key_result(new_notebook(cells=[last, first])) == "said"
     assert notebooks.key_result(new_notebook(cells=[plain])) == "-"
     assert notebooks.key_result(new_notebook(cells=[code("", "key-result")])) == "-"
+
+
+def test_pictures_shrink_and_look_the_same():
+    patch = codial.load_images("photos", limit=8).images[0].permute(1, 2, 0).numpy()
+    plain = io.BytesIO()
+    Image.fromarray(patch.repeat(8, 0).repeat(8, 1)).save(plain, "png")
+    small = notebooks.smaller(plain.getvalue())
+    before, after = (np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), float) for p in (plain.getvalue(), small))
+    assert before.shape == after.shape
+    assert abs(before - after).mean() < 4
+    assert len(small) < len(plain.getvalue())
+    assert notebooks.smaller(small) == small
 
 
 def test_tidy_leaves_its_argument_alone():

@@ -51,6 +51,27 @@ def test_there_are_results():
     assert found >= {f"{data}/{system}" for data in ("photos", "cifar10") for system in ("codial", "random")}
 
 
+def test_speeds_are_those_of_the_bench():
+    bench = json.loads((PROJECT / "results" / "bench-cpu.json").read_text())
+    speed = README.split("## Speed")[1].split("##")[0]
+
+    def rates(part, case):
+        return {who: measured["per_second"] for who, measured in bench[part]["cases"][case].items()}
+
+    for case in ("96 to 64 px, crop, flip, colour", "256 to 224 px, crop, flip, colour"):
+        found = rates("sampling", case)
+        peers = max(rate for who, rate in found.items() if who.startswith("torchvision"))
+        for rate in (found["codial"], found["kornia"], peers):
+            assert f"{int(rate + 0.5):,}" in speed, case
+    (training,) = bench["training"]["cases"]
+    found = rates("training", training)
+    ours, ceiling = found["codial"], found["trunk alone"]
+    plain = max(rate for who, rate in found.items() if who.startswith("plain"))
+    assert f"{ours:,.0f} views a second" in speed
+    assert f"{ours / plain:.1f} times the plain recipe" in speed
+    assert f"{100 * ours / ceiling:.0f} % of the trunk" in speed
+
+
 def test_every_picture_is_there():
     pictures = re.findall(r"!\[.*?\]\((.+?)\)", README)
     assert pictures

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -103,6 +104,15 @@ def test_a_claimed_folder_is_refused_until_it_is_free(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CodialError, match="is not a run but a file; name a folder"), runs.claimed(tmp_path / "file"):
         pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    def refuse(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(runs.fcntl, "flock", refuse)
+    with runs.claimed(tmp_path / "run"), runs.claimed(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
 
 
 def test_a_run_before_its_first_checkpoint_can_be_opened(tmp_path, tiny):

@@ -17,7 +17,7 @@ A run is a folder: settings, history, checkpoints and where they come from.
 `retrieve` and `embed` measure what its features are worth."""
 _START = """\
 to begin with, on the photographs that come with the package:
-  codial pretrain codial/photos        a few minutes on two CPU cores
+  codial pretrain codial/photos        about a minute on two CPU cores
   codial pretrain random/photos        the same network untrained, to compare with
   codial probe runs/photos/codial runs/photos/random
 

@@ -9,26 +9,11 @@ from matplotlib.lines import Line2D
 
 from codial.data import ImageSet
 from codial.evaluate import LayerMap
-from codial.plots.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    LABEL,
-    ORANGE,
-    PURPLE,
-    SKY,
-    SMALL,
-    VERMILION,
-    YELLOW,
-    new_figure,
-    picture_axes,
-)  # fmt: skip
+from codial.plots.style import GREY, LABEL, PALETTE, SMALL, new_figure, picture_axes
 
 PANEL = 1.7  # inches
-_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)
 _MARKERS = ("o", "^", "s", "D", "v")
-MOST = len(_COLOURS) * len(_MARKERS)  # classes that can be told apart
+MOST = len(PALETTE) * len(_MARKERS)  # classes that can be told apart
 
 
 def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: ImageSet) -> Figure:
@@ -53,7 +38,7 @@ def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: ImageSet) -
 
 def class_looks(count: int) -> list[tuple[str, str]]:
     """Return a colour and a marker for each class; past `MOST` they come again."""
-    return [(_COLOURS[i % len(_COLOURS)], _MARKERS[i // len(_COLOURS) % len(_MARKERS)]) for i in range(count)]
+    return [(PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]) for i in range(count)]
 
 
 def _panel(axes: Axes, found: LayerMap, layer: str, images: ImageSet) -> None:

@@ -7,24 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from codial.evaluate import ProbeReport
-from codial.plots.style import (
-    BLUE,
-    COLOURS,
-    GREEN,
-    LABEL,
-    ORANGE,
-    PURPLE,
-    SKY,
-    SMALL,
-    TITLE,
-    VERMILION,
-    YELLOW,
-    curve_axes,
-    new_figure,
-)
+from codial.plots.style import COLOURS, LABEL, PALETTE, SMALL, TITLE, curve_axes, new_figure
 
 GROUP = 0.84  # width of a layer's bars together, of the distance between two layers
-_SPARE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)  # for systems without a colour, and second runs
 
 
 def probe_bars(
@@ -60,7 +45,7 @@ def run_colours(names: Sequence[str]) -> list[str]:
     """Return a colour for each run: its system's, such as that of codial/photos; a spare one where that is taken."""
     wanted = [COLOURS.get(name.split("/")[0].lower()) for name in names]
     owned = [colour if colour not in wanted[:place] else None for place, colour in enumerate(wanted)]
-    spare = cycle([colour for colour in _SPARE if colour not in owned] or _SPARE)
+    spare = cycle([colour for colour in PALETTE if colour not in owned] or PALETTE)
     return [colour or next(spare) for colour in owned]
 
 

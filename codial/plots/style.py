@@ -20,6 +20,7 @@ from torch import Tensor
 # Okabe and Ito's colours, told apart with any colour vision. What has a name here has its colour in every figure.
 BLACK, GREY, ORANGE, SKY = "#000000", "#808080", "#E69F00", "#56B4E9"
 GREEN, YELLOW, BLUE, VERMILION, PURPLE = "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)  # for what has no colour of its own, in order
 COLOURS = {
     # systems
     "codial": BLUE,

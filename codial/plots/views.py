@@ -14,10 +14,8 @@ from codial.config import ViewsConfig
 from codial.plots.style import (
     BLACK,
     BLUE,
-    GREEN,
     LABEL,
-    ORANGE,
-    PURPLE,
+    PALETTE,
     SKY,
     SMALL,
     TITLE,
@@ -32,7 +30,6 @@ from codial.views.chosen import by_hand
 from codial.views.colour import OPERATIONS
 
 NAMES = {"turn0": "0° turn", "turn90": "90° turn", "turn180": "180° turn", "turn270": "270° turn", "warp": "warp"}
-BOXES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE)  # of a picture's views, in order
 
 
 def view_grid(pictures: Tensor, views: Views, config: ViewsConfig) -> Figure:
@@ -50,7 +47,7 @@ def view_grid(pictures: Tensor, views: Views, config: ViewsConfig) -> Figure:
         _show_boxes(places[row, 0], pictures[row], views.drawn, row)
         for k, name in enumerate(config.primary):
             axes = show_picture(places[row, k + 1], views.images[row, k], NAMES[name])
-            frame(axes, BOXES[k % len(BOXES)], 2)
+            frame(axes, PALETTE[k % len(PALETTE)], 2)
             _print_beneath(axes, describe(views.drawn, row, k, pictures.shape[-2:], config))
     return figure
 
@@ -58,7 +55,7 @@ def view_grid(pictures: Tensor, views: Views, config: ViewsConfig) -> Figure:
 def _show_boxes(axes: Axes, picture: Tensor, drawn: Drawn, row: int) -> None:
     show_picture(axes, picture, "picture and its crops")
     for k, box in enumerate(drawn.box[row].tolist()):
-        _draw_box(axes, box, BOXES[k % len(BOXES)])
+        _draw_box(axes, box, PALETTE[k % len(PALETTE)])
     _print_beneath(axes, ["mirrored" if drawn.flip[row] else "not mirrored"])
 
 

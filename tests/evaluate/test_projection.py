@@ -34,6 +34,16 @@ def test_a_map_separates_two_blobs_and_a_seed_repeats_it(blobs):
     assert trustworthiness(features, mapped) > 0.7
 
 
+@pytest.mark.slow
+def test_a_map_gives_torch_its_threads_back(blobs):
+    """umap's numba sets OpenMP's number for the whole process; later sums would come in another order."""
+    before = torch.get_num_threads()
+    for threads in (before + 1, before):
+        torch.set_num_threads(threads)
+        project(blobs[0])
+        assert torch.get_num_threads() == threads
+
+
 def test_too_few_pictures_for_a_map_are_refused(blobs):
     with pytest.raises(CodialError, match=r"^There are 15 features; a map with 15 neighbours needs more"):
         project(blobs[0][:15])
