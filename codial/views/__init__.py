@@ -2,8 +2,9 @@
 
 from codial.views.blur import gaussian_blur
 from codial.views.colour import jitter
+from codial.views.drawing import Drawn, draw
 from codial.views.geometry import plain_view, rotate
-from codial.views.sampler import Drawn, Views, draw, render, sample_views
+from codial.views.sampler import Views, render, sample_views
 from codial.views.warp import control_points, warp, warp_flow
 
 __all__ = [

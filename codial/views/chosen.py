@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codial.views.sampler import Drawn
+from codial.views.drawing import Drawn
 from codial.views.warp import POINTS, control_points
 
 

@@ -100,6 +100,11 @@ def within_boxes(places: Tensor, boxes: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(places, torch.minimum(low, high)), torch.maximum(low, high))
 
 
+def levels(shrink: float) -> int:
+    """Return how many smoothed copies a shrink of up to this much needs."""
+    return max(0, math.ceil(math.log2(shrink) - 1e-6))
+
+
 def read(pictures: Tensor, places: Tensor, shrink: Tensor) -> Tensor:
     """Read each picture at its views' places, smoothed by as much as the view shrinks it.
 
@@ -113,21 +118,16 @@ def read(pictures: Tensor, places: Tensor, shrink: Tensor) -> Tensor:
     """
     (batch, channels, height, width), (_, views, size) = pictures.shape, places.shape[:3]
     whole = pictures.float().div_(255) if pictures.dtype == torch.uint8 else pictures.float()
-    levels = _levels(max(height, width) / size)
-    stack = torch.cat(list(_ever_smoother(whole, levels)), 1) if levels else whole  # [B, 3 (L + 1), H, W]
+    copies = levels(max(height, width) / size)
+    stack = torch.cat(list(_ever_smoother(whole, copies)), 1) if copies else whole  # [B, 3 (L + 1), H, W]
     grid = places.view(batch, views * size, size, 2)  # all views of a picture as one tall grid
     scale = grid.new_tensor((2 / width, 2 / height))
     grid = torch.addcmul(scale / 2 - 1, grid, scale)  # from pixels to [-1, 1] between the outer edges
     found = grid_sample(stack, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    found = found.view(batch, levels + 1, channels, views, size, size).permute(
+    found = found.view(batch, copies + 1, channels, views, size, size).permute(
         0, 3, 1, 2, 4, 5
     )  # [B, K, L + 1, 3, ...]
-    return _blend(found, shrink, levels)
-
-
-def _levels(shrink: float) -> int:
-    """Return how many smoothed copies a shrink of up to this much needs."""
-    return max(0, math.ceil(math.log2(shrink) - 1e-6))
+    return _blend(found, shrink, copies)
 
 
 def _ever_smoother(pictures: Tensor, levels: int) -> list[Tensor]:

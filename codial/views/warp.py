@@ -61,7 +61,8 @@ def _kernel(distance: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _grid_basis(size: int, device: str) -> Tensor:
+def grid_basis(size: int, device: str) -> Tensor:
+    """Return the basis of the fixed grid at every pixel of a picture, [size * size, 16] float32."""
     basis = spline_basis(control_points(size), pixel_centres(size))
     return basis.float().to(device)
 
@@ -85,7 +86,7 @@ def warp_flow(offsets: Tensor, size: int, points: Tensor | None = None) -> Tenso
     if points is not None and points.shape != offsets.shape:
         raise CodialError(f"Control points are {list(points.shape)}; expected {list(offsets.shape)}, as the offsets.")
     if points is None:
-        basis = _grid_basis(size, str(offsets.device))
+        basis = grid_basis(size, str(offsets.device))
         flow = torch.einsum("mn,bnd->bmd", basis, offsets.float())
     else:
         basis = spline_basis(points.double().cpu(), pixel_centres(size)).float().to(offsets.device)

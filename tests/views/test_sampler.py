@@ -14,12 +14,19 @@ from torchvision.transforms.v2 import functional as tv
 from codial import sample_views
 from codial.config import PRIMARY, ViewsConfig
 from codial.errors import CodialError
-from codial.views import control_points, draw, render
+from codial.views import batched, control_points, draw, render
 
 COLOURLESS = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 TURNS = {"turn0": 0, "turn90": 1, "turn180": 2, "turn270": 3, "warp": 0}
 ADJUST = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 UNLIKELY = 1e-3  # a p-value; the seed is fixed, so a test that passes once passes always
+
+
+@pytest.fixture(params=["fused", "batched"], autouse=True)
+def way(request, monkeypatch):
+    """Everything here holds for the CPU's way and for that of other devices."""
+    if request.param == "batched":
+        monkeypatch.setattr("codial.views.sampler.fused", batched)
 
 
 def with_whole_boxes(drawn, side, smallest, largest, generator):
