@@ -17,8 +17,8 @@ from benchmarks.clock import Measured, Memory, rate
 from benchmarks.sampling import PerPicture
 from codial import objectives
 from codial.config import Config
+from codial.devices import uses_bf16
 from codial.models import AlexNet
-from codial.pretrain import uses_bf16
 from codial.views import Views, draw
 
 
@@ -89,12 +89,13 @@ def plain_recipe(config: Config, images: codial.ImageSet, workers: int) -> Measu
     objective = objectives.build(config, len(images.classes))
     optimiser = torch.optim.AdamW(objective.parameters(), config.train.lr)
     generator, batches, moments = torch.Generator().manual_seed(0), iter(loader), [0.0]
+    draws = objectives.Draws(generator, config.train.batch)
     drawn = draw(config.train.batch, (64, 64), config.views, generator)
     labels = torch.arange(len(config.views.primary)).expand(config.train.batch, -1)
     unknown = torch.full((config.train.batch,), -1)
 
     def step(images: Tensor) -> float:
-        batch: Any = objectives.Batch(Views(images, labels, drawn), unknown, 0.5, generator)
+        batch: Any = objectives.Batch(Views(images, labels, drawn), unknown, 0.5, draws, unknown)
         loss = torch.as_tensor(objective.terms(batch)["loss"])
         optimiser.zero_grad()
         loss.backward()

@@ -134,6 +134,7 @@ class CodialOptions:
     mi_weight: float = 1.0  # lambda_mi, equation 7
     pairs: int = 10  # view pairs a picture, of K (K - 1) / 2; more is better in Figure 3
     negatives: str = "random"  # another picture's any view, as the paper; same: its same view; roll: the neighbour's
+    share_negatives: bool = True  # over the pictures of all processes of a run, as if there were one
     skl: str = "closed"  # closed form, or sampled: one draw, as Multi-View Information Bottleneck does
     skl_reduce: str = "sum"  # over z, as a divergence of the whole vector is; mean divides by z_dim
     beta_start: float = 1e-6
@@ -182,6 +183,7 @@ class TrainConfig:
     lr_end: float = 1e-3  # cosine decay ends at this part of lr
     betas: tuple[float, float] = (0.5, 0.99)
     weight_decay: float = 0.333  # AdamW: 1e-4 / 3e-4, since the original's decay is not multiplied by lr
+    sync_norm: bool = True  # batch norm over the pictures of all processes of a run, as if there were one
     precision: str = "auto"  # bf16 where the device computes it, float32 elsewhere
     device: str = "auto"  # a GPU when there is one
     log_every: int = 10  # steps between two lines of history

@@ -76,12 +76,6 @@ def _log_density(z: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
     return -(((z - mu) / sigma).square() / 2 + sigma.log()).sum(-1)
 
 
-def draw_gaussian(mu: Tensor, sigma: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw `mu + sigma * noise`, through which gradients flow to both (re-parameterisation), same shape."""
-    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-    return mu + sigma * noise
-
-
 def beta_at(progress: float, schedule: CodialOptions) -> float:
     """Return the bottleneck's weight: `beta_start`, then an exponential ramp, then `beta_end`.
 

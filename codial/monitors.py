@@ -4,6 +4,44 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from codial.data import ImageSet
+from codial.devices import to_device
+from codial.models import AlexNet
+from codial.views import plain_view
+
+
+@torch.no_grad()
+def measure(trunk: AlexNet, images: ImageSet, count: int, bf16: bool = False) -> dict[str, float]:
+    """Return the monitors of a trunk: feature_std and rankme of fc7 and, with labels, knn (fc7) and probe (conv5).
+
+    A fixed choice of pictures is split into four fifths that are known and one that is asked for. All are training
+    pictures, so that no test picture is ever looked at; the numbers are for watching a run, not for comparing systems.
+
+    Args:
+        trunk: left in evaluation mode.
+        images: the pictures; those without a label take no part in knn and probe.
+        count: pictures to use.
+        bf16: compute features in bfloat16.
+    """
+    device = next(trunk.parameters()).device
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    trunk.eval()
+    parts = []
+    for indices in chosen.split(256):
+        view = plain_view(to_device(images.batch(indices), device), trunk.size)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            taps = trunk.taps(view, ("conv5", "fc7"))
+        parts.append((taps["conv5"].flatten(1).float(), taps["fc7"].float()))
+    conv5, fc7 = (torch.cat(part) for part in zip(*parts, strict=True))
+    found = {"feature_std": feature_std(fc7), "rankme": rankme(fc7)}
+    labels = to_device(images.labels[chosen], device)
+    known = labels >= 0
+    if known.sum() >= 20:
+        conv5, fc7, labels = conv5[known], fc7[known], labels[known]
+        asked = torch.arange(len(labels), device=device) % 5 == 0
+        found |= {"knn": knn_accuracy(fc7, labels, asked), "probe": ridge_accuracy(conv5, labels, asked)}
+    return found
+
 
 def feature_std(features: Tensor) -> float:
     """Return the mean standard deviation of L2-normalised features [N, F], times sqrt(F).

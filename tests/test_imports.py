@@ -16,9 +16,9 @@ ROOT = "__init__"
 LAYERS = (
     {"errors"},
     {"config"},
-    {"paper", "parameters", "presets"},
-    {"data", "views", "models", "information", "monitors"},
-    {"objectives", "toys"},
+    {"devices", "paper", "parameters", "presets", "ranks"},
+    {"data", "views", "models", "information"},
+    {"feed", "monitors", "objectives", "toys"},
     {"runs"},
     {"pretrain", "results"},
     {"comparison", "evaluate"},

@@ -8,11 +8,15 @@ import torch
 from alike import assert_same_run, go, stopping_after, timeless
 
 import codial
-from codial import objectives, runs
+from codial import feed, objectives, runs
 from codial.config import SupervisedOptions
 from codial.data import ImageSet
+from codial.devices import choose_device, uses_bf16
 from codial.errors import CodialError
-from codial.pretrain import choose_device, learning_rate, measure, step_seed, uses_bf16
+from codial.feed import step_seed
+from codial.monitors import measure
+from codial.pretrain import learning_rate
+from codial.views import render
 
 LOOP = importlib.import_module("codial.pretrain")  # the module; `codial.pretrain` is its function
 TERMS = {"loss", "loss_transform", "pretext_accuracy", "mi_js", "skl", "beta", "lr"}
@@ -62,17 +66,17 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny, tiny_run, f
 
 
 def test_every_step_of_every_seed_draws_its_own_views_and_noise(tiny, few, tmp_path, monkeypatch):
-    seeds, sample, terms = [], codial.sample_views, objectives.Codial.terms
+    seeds, draw, terms = [], feed.draw, objectives.Codial.terms
 
-    def watched_sample(pictures, config, generator):
+    def watched_draw(count, picture, config, generator):
         seeds.append(generator.initial_seed())
-        return sample(pictures, config, generator)
+        return draw(count, picture, config, generator)
 
     def watched_terms(self, batch):
-        seeds.append(batch.generator.initial_seed())
+        seeds.append(batch.draws.generator.initial_seed())
         return terms(self, batch)
 
-    monkeypatch.setattr(LOOP, "sample_views", watched_sample)
+    monkeypatch.setattr(feed, "draw", watched_draw)
     monkeypatch.setattr(objectives.Codial, "terms", watched_terms)
     for seed in (0, 1):
         go(replace(tiny, seed=seed), tmp_path / str(seed), few)
@@ -109,9 +113,9 @@ def test_a_batch_is_never_larger_than_the_set_and_every_picture_is_seen(tiny, fe
 
     def watch(pictures, *rest):
         seen.append(pictures.clone())
-        return codial.sample_views(pictures, *rest)
+        return render(pictures, *rest)
 
-    monkeypatch.setattr(LOOP, "sample_views", watch)
+    monkeypatch.setattr(feed, "render", watch)
     config = replace(tiny, train=replace(tiny.train, batch=1000))
     assert go(config, tmp_path / "run", few).progress["step"] == 2
     orders = []
@@ -237,13 +241,13 @@ def test_one_picture_is_not_enough(tiny, few, tmp_path):
 def test_monitors_are_those_of_the_saved_trunk(tiny_run, few):
     """The same trunk gives the same numbers; pictures without labels are left out where labels are needed."""
     trunk = tiny_run.trunk()
-    first = measure(trunk, few.images, few.labels, 24)
-    assert first == measure(trunk, few.images, few.labels, 24)
+    first = measure(trunk, few, 24)
+    assert first == measure(trunk, few, 24)
     last = tiny_run.history[-1]
     assert {key: last[key] for key in first} == pytest.approx(first, rel=1e-3)
     some = few.labels.clone()
     some[:5] = -1
-    assert set(measure(trunk, few.images, some, 24)) == {"feature_std", "rankme"}, "fewer than 20 have labels"
+    assert set(measure(trunk, replace(few, labels=some), 24)) == {"feature_std", "rankme"}, "fewer than 20 have labels"
 
 
 # Parts of the loop

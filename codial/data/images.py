@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -78,7 +78,15 @@ class ImageSet:
         Raises:
             CodialError: an index is not a whole number or lies outside the set.
         """
-        return self.images[_as_index(indices, len(self)).to(self.images.device)]
+        index = _as_index(indices, len(self))
+        if self.images.is_cuda:  # pinned, so that the host need not wait for what the GPU is still doing
+            index = index.pin_memory()
+        return self.images[index.to(self.images.device, non_blocking=True)]
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """Return the same set with its pictures on a device; the labels stay where they are."""
+        images = self.images.to(device)
+        return self if images is self.images else replace(self, images=images)
 
     def subset(self, limit: int, seed: int = 0) -> "ImageSet":
         """Choose pictures at random, without replacement, every class by its share; their order is kept.

@@ -2,10 +2,10 @@
 
 from codial.config import Config
 from codial.objectives.codial import Codial
-from codial.objectives.protocol import Batch, Objective
+from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.supervised import Supervised
 
-__all__ = ["Batch", "Codial", "Objective", "Supervised", "build"]
+__all__ = ["Batch", "Codial", "Draws", "Objective", "Supervised", "Terms", "build"]
 
 
 def build(config: Config, classes: int) -> Objective:

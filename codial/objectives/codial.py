@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from codial.config import CodialOptions, Config
-from codial.information import beta_at, draw_gaussian, js_bound, sampled_symmetrised_kl, symmetrised_kl
+from codial.information import beta_at, js_bound, sampled_symmetrised_kl, symmetrised_kl
 from codial.models import AlexNet, Critic, StochasticHead, to_gaussian
-from codial.objectives.protocol import Batch, Objective, Terms
+from codial.objectives.protocol import Batch, Draws, Objective, Terms
 
 
 class Codial(Objective):
@@ -27,6 +27,8 @@ class Codial(Objective):
         config: of the run; `config.objective` holds CODIAL's options.
     """
 
+    pairs: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         options = config.objective
@@ -40,6 +42,8 @@ class Codial(Objective):
             if not split:
                 self.head = StochasticHead(half if decoupled else self.trunk.features, options.z_dim)
             self.critic = Critic(half if split else options.z_dim, options.critic_hidden)
+            pairs = torch.tensor(list(combinations(range(self.classes), 2)))
+            self.register_buffer("pairs", pairs, persistent=False)  # [K (K - 1) / 2, 2], the first view's number below
 
     def terms(self, batch: Batch) -> Terms:
         """Return loss, loss_transform, pretext_accuracy and, unless its weight is 0, mi_js, skl and beta."""
@@ -53,7 +57,7 @@ class Codial(Objective):
         loss = self.options.cls_weight * transform
         if self.options.mi_weight > 0:
             mu, sigma = (part.view(*labels.shape, -1) for part in self._code(for_code))  # [B, K, Z]
-            mi_js, skl = self._alignment(mu, sigma, batch.generator)
+            mi_js, skl = self._alignment(mu, sigma, batch.draws)
             beta = beta_at(batch.progress, self.options)
             loss = loss + self.options.mi_weight * (beta * skl - mi_js)  # equations 6 and 7
             found |= {"mi_js": mi_js, "skl": skl, "beta": beta}
@@ -69,31 +73,38 @@ class Codial(Objective):
     def _code(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return to_gaussian(features) if self.options.head == "split" else self.head(features)
 
-    def _alignment(self, mu: Tensor, sigma: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _alignment(self, mu: Tensor, sigma: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return the bound (equation 4) and the divergence (equation 5), averaged over pictures and pairs."""
-        z = draw_gaussian(mu, sigma, generator)
-        first, second = draw_pairs(self.classes, self.options.pairs, generator)
+        z = mu + sigma * draws.normal(*mu.shape[1:])  # re-parameterised: gradients flow to both
+        first, second = self._pairs(draws)
         left, right = self.critic.left(z), self.critic.right(z)  # [B, K, H]
         # By index_select, for several threads sum the gradient of plain indexing in no fixed order.
-        right = right.index_select(1, second)  # [B, P, H]
-        joint = self.critic.combine(left.index_select(1, first), right)  # [B, P]
-        other_picture, other_view = self._strangers(len(mu), first, generator)
-        stranger = (other_picture * self.classes + other_view).flatten()  # [B * P]
-        marginal = self.critic.combine(left.flatten(0, 1).index_select(0, stranger).view_as(right), right)
-        return js_bound(joint, marginal), self._divergence(mu, sigma, z, first, second)
+        partner = left.index_select(1, first)  # [B, P, H]
+        strangers = (draws.ranks.gather(left) if self.options.share_negatives else left).flatten(0, 1)
+        stranger = strangers.index_select(0, self._strangers(len(strangers), first, draws)).view_as(partner)
+        scores = self.critic.combine(torch.stack((partner, stranger)), right.index_select(1, second))  # [2, B, P]
+        return js_bound(scores[0], scores[1]), self._divergence(mu, sigma, z, first, second)
 
-    def _strangers(self, pictures: int, first: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return for each picture and pair [B, P] the picture and the view that replace its first partner."""
-        own = torch.arange(pictures, device=first.device).unsqueeze(1)
+    def _pairs(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return this step's pairs of views, as two index tensors [P] (first < second), without repetition."""
+        pairs = self.pairs
+        if self.options.pairs < len(pairs):
+            pairs = pairs[draws.permutation(len(pairs))[: self.options.pairs]]
+        return pairs[:, 0], pairs[:, 1]
+
+    def _strangers(self, views: int, first: Tensor, draws: Draws) -> Tensor:
+        """Return which of `views` views, K a picture, replaces each picture's and pair's first partner, [B * P]."""
+        shared = self.options.share_negatives
+        start, pictures, many = draws.rows.start if shared else 0, views // self.classes, len(first)
+        own = start + torch.arange(draws.rows.stop - draws.rows.start, device=first.device).unsqueeze(1)
+        view = first.expand(len(own), -1)
         if self.options.negatives == "roll":
-            return (own - 1) % pictures, first.expand(pictures, -1)
-        shape, device = (pictures, len(first)), first.device
-        step = torch.randint(1, pictures, shape, generator=generator, device=device)  # never a whole turn
-        if self.options.negatives == "same":
-            return (own + step) % pictures, first.expand(pictures, -1)
-        # Uniform, as the paper says; the critic can then tell some by their transform alone (worth up to 0.35 nats).
-        view = torch.randint(self.classes, shape, generator=generator, device=device)
-        return (own + step) % pictures, view
+            return ((own - 1) % pictures * self.classes + view).flatten()
+        other = (own + draws.integers(1, pictures, many)) % pictures  # never a whole turn
+        if self.options.negatives == "random":
+            # Uniform, as the paper says; the critic can then tell some by their transform alone (up to 0.35 nats).
+            view = draws.integers(0, self.classes, many)
+        return (other * self.classes + view).flatten()
 
     def _divergence(self, mu: Tensor, sigma: Tensor, z: Tensor, first: Tensor, second: Tensor) -> Tensor:
         a, b = ((mu.index_select(1, side), sigma.index_select(1, side)) for side in (first, second))
@@ -102,11 +113,3 @@ class Codial(Objective):
         else:
             each = symmetrised_kl(*a, *b)
         return each.mean() / (mu.shape[-1] if self.options.skl_reduce == "mean" else 1)
-
-
-def draw_pairs(views: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return `count` of the pairs of `views` views without repetition, as two index tensors [P] (first < second)."""
-    pairs = torch.tensor(list(combinations(range(views), 2)), device=generator.device)
-    if count < len(pairs):
-        pairs = pairs[torch.randperm(len(pairs), generator=generator, device=generator.device)[:count]]
-    return pairs[:, 0], pairs[:, 1]

@@ -6,27 +6,90 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from codial.config import TrainConfig
+from codial.data import ImageSet
 from codial.models import AlexNet
+from codial.ranks import Ranks
 from codial.views import Views
 
 
-class Batch(NamedTuple):
-    """What a system sees in one step."""
+class Draws:
+    """A step's random numbers, for whichever of its pictures this process has.
 
-    views: Views  # of B pictures
+    Numbers are drawn for the whole batch, picture after picture, so that they are the same however many processes
+    share it.
+
+    Args:
+        generator: this step's own, on the views' device.
+        pictures: B, of this process.
+        ranks: the processes that share the batch.
+    """
+
+    def __init__(self, generator: torch.Generator, pictures: int, ranks: Ranks = Ranks()) -> None:  # noqa: B008
+        self.generator, self.ranks, self.whole = generator, ranks, pictures * ranks.size
+        self.rows = ranks.rows(self.whole)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return standard normal numbers for each picture, [B, *shape] float32."""
+        drawn = torch.randn((self.whole, *shape), generator=self.generator, device=self.generator.device)
+        return drawn[self.rows]
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Return whole numbers in [low, high) for each picture, [B, *shape] int64."""
+        drawn = torch.randint(low, high, (self.whole, *shape), generator=self.generator, device=self.generator.device)
+        return drawn[self.rows]
+
+    def permutation(self, count: int) -> Tensor:
+        """Return 0..count - 1 in random order, the same for all processes."""
+        return torch.randperm(count, generator=self.generator, device=self.generator.device)
+
+
+class Batch(NamedTuple):
+    """What a system sees in one step: this process's B pictures."""
+
+    views: Views
     picture_labels: Tensor  # [B] int64, -1 where unknown; only supervised learning reads them
     progress: float  # part of the run that is over, in [0, 1)
-    generator: torch.Generator  # this step's own, on the views' device
+    draws: Draws
+    indices: Tensor  # [B] int64, places in the set, on the CPU
 
 
 Terms = dict[str, Tensor | float]
 
 
 class Objective(nn.Module, ABC):
-    """A system: owns a trunk and whatever else it trains, and turns a batch into a loss."""
+    """A system: owns a trunk and whatever else it trains, and turns a batch into a loss.
+
+    What it has learnt or counted lives in parameters and buffers, and so in every checkpoint.
+    """
 
     trunk: AlexNet
 
     @abstractmethod
     def terms(self, batch: Batch) -> Terms:
         """Return the scalar tensor to minimise as `loss`, and its terms and accuracies by their names in logs."""
+
+    def optimisers(self, train: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+        """Return who minimises which term: all parameters the loss, unless a system has opponents."""
+        return {"loss": adamw(self, train)}
+
+    def begin_epoch(self, images: ImageSet, progress: float, generator: torch.Generator) -> None:
+        """Look at all pictures before an epoch, where a system does.
+
+        Args:
+            images: the whole set.
+            progress: part of the run that is over.
+            generator: this epoch's own, on the CPU.
+        """
+
+    def order(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return an epoch's pictures in their order, [count] int64 on the CPU: each once, unless a system differs."""
+        return torch.randperm(count, generator=generator)
+
+
+def adamw(module: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
+    """Return AdamW that decays matrices and kernels, but neither batch norm nor biases."""
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    free = [p for p in module.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, fused=True)

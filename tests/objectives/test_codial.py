@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, softplus
 from codial import sample_views
 from codial.config import CodialOptions
 from codial.information import TWO_LN2, beta_at, symmetrised_kl
-from codial.objectives import Batch, Codial, build
+from codial.objectives import Batch, Codial, Draws, build
 
 PICTURES, VIEWS = 6, 5
 PAIRS = list(combinations(range(VIEWS), 2))
@@ -35,7 +35,8 @@ def batch_at(tiny, few, seed):
     views = sample_views(few.batch(range(PICTURES)), tiny.views, torch.Generator().manual_seed(seed))
 
     def make(progress=0.5, noise=seed):
-        return Batch(views, few.labels[:PICTURES], progress, torch.Generator().manual_seed(noise))
+        draws = Draws(torch.Generator().manual_seed(noise), PICTURES)
+        return Batch(views, few.labels[:PICTURES], progress, draws, torch.arange(PICTURES))
 
     return make
 
@@ -69,8 +70,8 @@ def pairings(objective, batch_at, times):
     objective.trunk.forward = lambda images: torch.zeros(len(images), objective.trunk.features)
     for noise in range(times):
         objective.terms(batch_at(noise=noise))
-    asked = [torch.stack((left, right), -2) for left, right in objective.critic.asked]
-    return torch.stack(asked[0::2]), torch.stack(asked[1::2])
+    asked = torch.stack([torch.stack((left, right), -2) for left, right in objective.critic.asked])
+    return asked[:, 0], asked[:, 1]
 
 
 # Equations
@@ -199,7 +200,9 @@ def test_random_negatives_are_uniform_over_the_other_pictures_and_their_views(co
 @pytest.mark.parametrize("negatives", ["random", "same", "roll"])
 def test_two_pictures_are_each_others_negatives(negatives, tiny, few, codial_of, generator):
     views = sample_views(few.batch(range(2)), tiny.views, generator)
-    terms = codial_of(negatives=negatives).terms(Batch(views, few.labels[:2], 0.0, generator))
+    terms = codial_of(negatives=negatives).terms(
+        Batch(views, few.labels[:2], 0.0, Draws(generator, 2), torch.arange(2))
+    )
     assert torch.isfinite(terms["loss"])
 
 
@@ -304,6 +307,14 @@ def test_fewer_views_mean_fewer_pairs(tiny, few, generator):
     config = replace(tiny, views=views, objective=CodialOptions(pairs=3, z_dim=4, critic_hidden=8))
     objective = build(config, classes=8)
     assert isinstance(objective, Codial)
-    terms = objective.terms(Batch(sample_views(few.batch(range(4)), views, generator), few.labels[:4], 0.0, generator))
+    terms = objective.terms(
+        Batch(
+            sample_views(few.batch(range(4)), views, generator),
+            few.labels[:4],
+            0.0,
+            Draws(generator, 4),
+            torch.arange(4),
+        )
+    )
     assert torch.isfinite(terms["loss"])
     assert objective.classifier.out_features == 3

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from codial import sample_views
 from codial.config import SupervisedOptions
 from codial.errors import CodialError
-from codial.objectives import Batch, Supervised, build
+from codial.objectives import Batch, Draws, Supervised, build
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_it_classifies_each_view_as_its_picture(config, few, generator):
     objective = build(config, classes=8)
     assert isinstance(objective, Supervised)
     views = sample_views(few.batch(range(6)), config.views, generator)
-    terms = objective.terms(Batch(views, few.labels[:6], 0.0, generator))
+    terms = objective.terms(Batch(views, few.labels[:6], 0.0, Draws(generator, 6), torch.arange(6)))
     logits = objective.classifier(objective.trunk(views.images.flatten(0, 1)))
     labels = torch.tensor([label for label in few.labels[:6].tolist() for _ in range(2)])
     torch.testing.assert_close(terms["loss"], cross_entropy(logits, labels))
@@ -35,7 +35,7 @@ def test_steps_lower_the_loss_of_a_fixed_batch(config, few, generator, seed):
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-3)
     losses = []
     for _ in range(6):
-        loss = objective.terms(Batch(views, few.labels[:8], 0.0, generator))["loss"]
+        loss = objective.terms(Batch(views, few.labels[:8], 0.0, Draws(generator, 8), torch.arange(8)))["loss"]
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
