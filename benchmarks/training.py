@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 import codial
 from benchmarks.clock import Measured, Memory, rate
@@ -82,11 +83,19 @@ def trunk_alone(config: Config, device: torch.device) -> Measured:
     return rate(step, device)
 
 
+def _strided(trunk: AlexNet) -> nn.Sequential:
+    """Return conv1 as most would write it: normalise, pad, convolve with a stride of 4."""
+    first = trunk.conv1
+    normalise = v2.Normalize(first.mean.flatten().tolist(), first.std.flatten().tolist())
+    return nn.Sequential(normalise, nn.ZeroPad2d((3, 4, 3, 4)), first.conv, first.norm, nn.ReLU())
+
+
 def plain_recipe(config: Config, images: codial.ImageSet, workers: int) -> Measured:
     """Train the same model by the same loss as most would write it: torchvision, a DataLoader, float32."""
     memory = Memory()
     loader = DataLoader(PerPicture(images.images, config.views, as_pil=True), config.train.batch, num_workers=workers)
     objective = objectives.build(config, len(images.classes))
+    objective.trunk.conv1 = _strided(objective.trunk)
     optimiser = torch.optim.AdamW(objective.parameters(), config.train.lr)
     generator, batches, moments = torch.Generator().manual_seed(0), iter(loader), [0.0]
     draws = objectives.Draws(generator, config.train.batch)

@@ -77,7 +77,8 @@ def _bases(drawn: Drawn, config: ViewsConfig) -> np.ndarray:
         return np.empty((1, 0, 0), np.float32)
     if config.warp_placement == "grid":
         return _grid(config.size)
-    return _array(spline_basis(drawn.points.double(), pixel_centres(config.size)).float().mT)
+    basis = spline_basis(drawn.points.double(), pixel_centres(config.size)).numpy()
+    return np.ascontiguousarray(basis.swapaxes(1, 2), np.float32)
 
 
 @lru_cache(maxsize=16)

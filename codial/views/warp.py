@@ -7,6 +7,7 @@ the offsets, so on a fixed grid it is one product with a matrix that depends on 
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -41,30 +42,30 @@ def spline_basis(points: Tensor, at: Tensor) -> Tensor:
     Returns:
         [..., M, N] float64: row m holds each control point's influence at `at[m]`; rows sum to 1.
     """
-    count = points.shape[-2]
-    ones = points.new_ones(*points.shape[:-1], 1)
-    affine = torch.cat((ones, points), -1)  # [..., N, 3]
-    system = points.new_zeros(*points.shape[:-2], count + 3, count + 3)
-    system[..., :count, :count] = _kernel(torch.cdist(points, points))
+    # By NumPy, as all that happens on background threads: torch would give each of them OpenMP threads of its own.
+    known, asked = points.cpu().numpy(), at.cpu().numpy()
+    count, lead = known.shape[-2], known.shape[:-2]
+    affine = np.concatenate((np.ones((*lead, count, 1)), known), -1)  # [..., N, 3]
+    system = np.zeros((*lead, count + 3, count + 3))
+    system[..., :count, :count] = _kernel(known, known)
     system[..., :count, count:] = affine
-    system[..., count:, :count] = affine.mT
-    right = torch.cat((torch.eye(count, dtype=points.dtype), points.new_zeros(3, count)))  # [N + 3, N]
-    weights = torch.linalg.solve(system, right.expand(*points.shape[:-2], count + 3, count))
-    far = at.expand(*points.shape[:-2], *at.shape)
-    basis = torch.cat((_kernel(torch.cdist(far, points)), far.new_ones(*far.shape[:-1], 1), far), -1)
-    return basis @ weights
+    system[..., count:, :count] = affine.swapaxes(-1, -2)
+    weights = np.linalg.solve(system, np.broadcast_to(np.eye(count + 3, count), (*lead, count + 3, count)))
+    far = np.concatenate((np.ones((len(asked), 1)), asked), 1)  # [M, 3]
+    return torch.from_numpy(_kernel(asked, known) @ weights[..., :count, :] + far @ weights[..., count:, :])
 
 
-def _kernel(distance: Tensor) -> Tensor:
-    """Return r^2 log r, which tends to 0 at 0."""
-    return torch.where(distance > 0, distance.square() * distance.clamp_min(1e-300).log(), 0.0)
+def _kernel(to: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return r^2 log r, which tends to 0 at 0, of the distances between [..., M, 2] and [..., N, 2]: [..., M, N]."""
+    square = ((to[..., :, None, :] - known[..., None, :, :]) ** 2).sum(-1)
+    return square * np.log(np.maximum(square, 1e-300)) / 2
 
 
 @lru_cache(maxsize=16)
 def grid_basis(size: int, device: str) -> Tensor:
     """Return the basis of the fixed grid at every pixel of a picture, [size * size, 16] float32."""
     basis = spline_basis(control_points(size), pixel_centres(size))
-    return basis.float().to(device)
+    return torch.from_numpy(basis.numpy().astype(np.float32)).to(device)
 
 
 def warp_flow(offsets: Tensor, size: int, points: Tensor | None = None) -> Tensor:
