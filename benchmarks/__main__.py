@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import codial
-from benchmarks import probing, sampling, searching, starting, training
+from benchmarks import probing, sampling, searching, starting, streaming, training
 from benchmarks.clock import Measured
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -21,6 +21,7 @@ PARTS = {
     "training": (training.measure, "views a second"),
     "probing": (probing.measure, "times a second"),
     "searching": (searching.measure, "queries a second"),
+    "streaming": (streaming.measure, "pictures a second"),
     "starting": (starting.measure, "times a second"),
 }
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codial.config import Config
-from codial.data import ImageSet
+from codial.data import ImageSet, Pictures
 from codial.devices import to_device
 from codial.ranks import Ranks
 from codial.views import Drawn, Views, draw, render
@@ -45,12 +45,10 @@ class Feed:
         ranks: the processes that share each batch.
     """
 
-    def __init__(self, images: ImageSet, config: Config, device: torch.device, ranks: Ranks) -> None:
+    def __init__(self, images: Pictures, config: Config, device: torch.device, ranks: Ranks) -> None:
         self.config, self.device, self.ranks = config, device, ranks
-        self.resident = _fits(images, device)
-        self.images = images.to(device) if self.resident else images
-        height, width = images.batch([0]).shape[2:]
-        self.picture = (height, width)
+        self.resident = isinstance(images, ImageSet) and _fits(images, device)
+        self.images = images.to(device) if isinstance(images, ImageSet) and self.resident else images
 
     def batches(self, order: Tensor, first: int) -> Generator[Fed, None, None]:
         """Yield one batch after another.
@@ -71,7 +69,7 @@ class Feed:
     def _prepare(self, step: int, indices: Tensor) -> _Ready:
         """Do the host's part. All processes draw for the whole batch, and each keeps its rows."""
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, "views", step))
-        rows, drawn = self.ranks.rows(len(indices)), draw(len(indices), self.picture, self.config.views, generator)
+        rows, drawn = self.ranks.rows(len(indices)), draw(len(indices), self.images.sides, self.config.views, generator)
         indices, drawn = indices[rows], Drawn(*(part[rows] for part in drawn))
         pictures = None if self.resident else self.images.batch(indices)
         if self.device.type == "cuda":

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from codial import devices, objectives, runs
 from codial.config import Config, TrainConfig
-from codial.data import ImageSet, load_images
+from codial.data import Pictures, load_images
 from codial.devices import choose_device, uses_bf16
 from codial.errors import CodialError
 from codial.feed import Fed, Feed, step_seed
@@ -32,7 +32,7 @@ def pretrain(
     config: Config,
     out: str | Path,
     *,
-    images: ImageSet | None = None,
+    images: Pictures | None = None,
     root: str | Path | None = None,
     stop: threading.Event | None = None,
     on_log: OnLog | None = None,
@@ -76,7 +76,7 @@ def pretrain(
     return runs.open_run(folder)
 
 
-def _pictures(images: ImageSet | None) -> dict[str, Any]:
+def _pictures(images: Pictures | None) -> dict[str, Any]:
     if images is None:
         return {}
     return {"name": images.name, "split": images.split, "count": len(images), "fingerprint": images.fingerprint}
@@ -90,7 +90,7 @@ def learning_rate(progress: float, train: TrainConfig) -> float:
 class _Loop:
     """One run under way: modules, optimisers, position."""
 
-    def __init__(self, run: Run, images: ImageSet, device: torch.device, ranks: Ranks, on_log: OnLog | None) -> None:
+    def __init__(self, run: Run, images: Pictures, device: torch.device, ranks: Ranks, on_log: OnLog | None) -> None:
         self.run, self.config, self.device, self.ranks = run, run.config, device, ranks
         train = self.config.train
         if len(images) < 2:

@@ -5,6 +5,8 @@ import time
 import pytest
 import torch
 
+import codial
+from benchmarks import streaming
 from benchmarks.__main__ import _table
 from benchmarks.clock import Measured, Memory, rate, times
 from benchmarks.sampling import cases, kornia_views, pictures, torchvision_view
@@ -35,6 +37,15 @@ def test_the_table_says_how_many_times_as_fast_ours_is():
         "| sampling: small | codial | 100 views a second | 1.00 | 5 |  |",
         "| sampling: small | peer | 20 views a second | 5.00 | 7 | slow |",
     ]
+
+
+def test_files_to_stream_differ_and_decode(tmp_path):
+    streaming.write(tmp_path, 60)
+    images = codial.load_images(tmp_path, "all", size=32, keep="files", strict=True)
+    assert images.labels.bincount().tolist() == [3] * 20
+    assert len(images.batch(range(60)).flatten(1).unique(dim=0)) == 60
+    assert len({path.read_bytes() for path in tmp_path.rglob("*.jpg")}) == 60
+    assert len({path.stat().st_size for path in tmp_path.rglob("*.jpg")}) > 30
 
 
 @pytest.mark.parametrize("case", cases()[:4], ids=lambda case: case.name)

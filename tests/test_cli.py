@@ -170,7 +170,7 @@ def test_data_checks_a_set(capsys):
     assert len(re.findall(r"fingerprint [0-9a-f]{16}", out)) == 2
 
 
-def test_data_tells_of_pictures_that_do_not_decode(tmp_path, capsys):
+def test_data_tells_of_pictures_that_do_not_decode(tmp_path, capsys, monkeypatch):
     from PIL import Image
 
     for split in ("train", "test"):
@@ -182,6 +182,12 @@ def test_data_tells_of_pictures_that_do_not_decode(tmp_path, capsys):
     assert "left out train/red/b.png" in shown.out
     assert shown.err.startswith("codial: warning: 1 of 2 pictures")
     assert ".py" not in shown.err
+    monkeypatch.setattr("codial.data.folder.MEMORY_LIMIT", 1)
+    assert main(["data", "check", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "PictureFiles" in shown.out
+    assert "left out train/red/b.png" in shown.out
+    assert shown.err == ""
 
 
 def test_runs_tells_states_and_best_numbers(runs, capsys):

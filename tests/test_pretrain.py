@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from alike import assert_same_run, go, stopping_after, timeless
+from PIL import Image
 
 import codial
 from codial import feed, objectives, runs
@@ -297,3 +298,18 @@ def test_bf16_learns_much_the_same(tiny, tiny_run, few, tmp_path):
     assert ours[0] == pytest.approx(theirs[0], abs=0.05)
     assert ours != theirs
     assert {tensor.dtype for tensor in run.trunk().state_dict().values()} == {torch.float32, torch.int64}
+
+
+def test_pictures_left_on_disk_train_as_those_in_memory_do(tiny, few, tmp_path):
+    """In the background, decoded when their turn comes; one that does not decode is replaced."""
+    for number, picture in enumerate(few.images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{number:02}.png")
+    runs_of = [
+        go(tiny, tmp_path / "runs" / keep, codial.load_images(tmp_path, "all", size=64, keep=keep))
+        for keep in ("files", "memory")
+    ]
+    assert timeless(runs_of[0]) == timeless(runs_of[1])
+    (tmp_path / "05.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match=r"another takes its place .* 05.png"):
+        run = go(tiny, tmp_path / "runs" / "damaged", codial.load_images(tmp_path, "all", size=64, keep="files"))
+    assert run.finished

@@ -18,8 +18,8 @@ import codial
 import codial.config as configs
 from codial.cli.arguments import parser
 from codial.comparison import by_name
-from codial.data import SETS, ImageSet, describe, load_images
-from codial.data.images import choose
+from codial.data import SETS, PictureFiles, Pictures, describe, load_images
+from codial.data.pictures import choose
 from codial.errors import CodialError
 from codial.evaluate import LayerMap, project, trustworthiness
 from codial.presets import PRESETS
@@ -117,18 +117,18 @@ def _embed(given: argparse.Namespace) -> None:
     _write(given.out, writers[given.out.suffix](found, images, given.layer, run.config.name))
 
 
-def _as_safetensors(found: Tensor, images: ImageSet, layer: str, name: str) -> bytes:
+def _as_safetensors(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
     note = {"run": name, "layer": layer, "set": f"{images.name}/{images.split}", "classes": json.dumps(images.classes)}
     return save({"features": found.contiguous(), "labels": images.labels}, note)
 
 
-def _as_npz(found: Tensor, images: ImageSet, layer: str, name: str) -> bytes:
+def _as_npz(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
     buffer = BytesIO()
     np.savez(buffer, features=found.numpy(), labels=images.labels.numpy(), classes=np.array(images.classes, dtype=str))
     return buffer.getvalue()
 
 
-def _as_map(found: Tensor, images: ImageSet, layer: str, name: str) -> bytes:
+def _as_map(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
     with _drawing():
         from codial.plots.maps import feature_maps
         from codial.plots.style import png
@@ -145,6 +145,8 @@ def _data(given: argparse.Namespace) -> None:
         raise CodialError(f"Say which: codial data {given.action} NAME, with one of {', '.join(SETS)}, or a folder.")
     for split in ("train", "test"):
         images = load_images(given.name, split, root=given.data_root, download=given.action == "get")
+        if isinstance(images, PictureFiles):
+            images.check()
         print(f"{images}\n  fingerprint {images.fingerprint}; classes: {', '.join(images.classes) or 'none'}")
         print("".join(f"  left out {reason}\n" for reason in images.skipped), end="")
 
@@ -194,14 +196,14 @@ def _open(folders: Sequence[Path]) -> dict[str, Run]:
     return by_name(open_run(folder) for folder in folders)
 
 
-def _known_and_asked(runs: dict[str, Run], given: argparse.Namespace) -> tuple[ImageSet, ImageSet]:
+def _known_and_asked(runs: dict[str, Run], given: argparse.Namespace) -> tuple[Pictures, Pictures]:
     """Load the pictures to learn from or look in, and those to judge or look for; by default the first run's own."""
     first = next(iter(runs.values()))
     known = _pictures(first, given.train, given.train_split, given)
     return known, _pictures(first, given.test or given.train, given.test_split, given)
 
 
-def _pictures(run: Run, source: str | None, split: str, given: argparse.Namespace) -> ImageSet:
+def _pictures(run: Run, source: str | None, split: str, given: argparse.Namespace) -> Pictures:
     """Load pictures; without a source those that the run was trained on, at the same size."""
     size = run.config.data.size if source is None else None
     return load_images(source or run.config.data.source, split, root=given.data_root, size=size, limit=given.limit)

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -56,23 +56,33 @@ def decode_all(paths: Sequence[Path], size: int) -> tuple[Tensor, list[str]]:
         reasons: N strings: why the picture did not decode, empty where it did.
     """
     images = np.zeros((len(paths), 3, size, size), dtype=np.uint8)
-
-    def decode_one(index: int) -> str:
-        try:
-            images[index] = decode(paths[index], size)
-        except Exception as error:  # on damaged bytes a decoder may raise anything
-            return _reason(paths[index], error)
-        return ""
-
     with warnings.catch_warnings():  # around the pool: filters belong to the process, not to a thread
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a file is reported once, by the caller
-        pool = ThreadPoolExecutor(WORKERS)
-        try:
-            work = pool.map(decode_one, range(len(paths)))
-            reasons = list(tqdm(work, total=len(paths), desc="decoding", unit=" pictures", delay=2, leave=False))
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the pictures still queued
+        work = decode_each(paths, images)
+        reasons = list(tqdm(work, total=len(paths), desc="decoding", unit=" pictures", delay=2, leave=False))
     return torch.from_numpy(images), reasons
+
+
+def decode_each(paths: Sequence[Path], images: np.ndarray) -> Iterator[str]:
+    """Decode pictures into an array, several at a time; what is left of them is given up when this is broken off.
+
+    Args:
+        paths: N picture files.
+        images: [N, 3, size, size] uint8, to be filled; left as it was where the picture does not decode.
+
+    Yields:
+        N strings, in order: why the picture did not decode, empty where it did.
+    """
+    yield from _pool().map(attempt, paths, images)
+
+
+def attempt(path: Path, image: np.ndarray) -> str:
+    """Decode one picture into `image`, [3, size, size] uint8, and return why that failed, or an empty string."""
+    try:
+        image[:] = decode(path, image.shape[-1])
+    except Exception as error:  # on damaged bytes a decoder may raise anything
+        return _reason(path, error)
+    return ""
 
 
 def decode(path: Path, size: int) -> np.ndarray:
@@ -137,6 +147,14 @@ def central_square(image: Image.Image, size: int) -> Image.Image:
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="decoding")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of its parent's threads
 
 
 @cache

@@ -1,6 +1,7 @@
 """Read a folder of one's own pictures, with or without a sub-folder a class."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,16 @@ import torch
 from torch import Tensor
 
 from codial.data.decode import EXTENSIONS, decode_all
-from codial.data.images import ImageSet, check_whole, choose
+from codial.data.files import PictureFiles, readable
+from codial.data.images import ImageSet
+from codial.data.pictures import Pictures, check_whole, choose
 from codial.data.splits import check_split, hashed_split
 from codial.errors import CodialError
 
 SIZE = 96  # pixels a side when none is asked for: room for 64-pixel crops
 SPLIT_FOLDERS = ("train", "test", "val")
+KEEPS = ("auto", "memory", "files")
+MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pictures; "auto" leaves more than that in their files
 
 
 class Picture(NamedTuple):
@@ -27,8 +32,14 @@ class Picture(NamedTuple):
 
 
 def read(
-    folder: Path, split: str, size: int | None = None, limit: int | None = None, seed: int = 0, strict: bool = False
-) -> ImageSet:
+    folder: Path,
+    split: str,
+    size: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    keep: str = "auto",
+) -> Pictures:
     """Read the pictures of a folder, ordered by their path.
 
     Args:
@@ -39,9 +50,10 @@ def read(
         limit: how many files to choose at random, before any is decoded.
         seed: of that choice.
         strict: a picture that does not decode is an error, not skipped with a warning.
+        keep: "memory", "files" or, by `MEMORY_LIMIT`, "auto".
 
     Returns:
-        The set; `classes` are the same for every split of the folder.
+        The set, an `ImageSet` or `PictureFiles`; `classes` are the same for every split of the folder.
 
     Raises:
         CodialError: no such folder, no picture in it, none of that split, none readable; with `strict`, one unreadable.
@@ -55,12 +67,15 @@ def read(
     if limit is not None:
         chosen = choose(labels, limit, seed)
         pictures, labels = [pictures[i] for i in chosen.tolist()], labels[chosen]
+    names = tuple(readable(name) for name in classes)
+    if keep == "files" or (keep == "auto" and len(pictures) * 3 * size * size > MEMORY_LIMIT):
+        paths = [picture.path for picture in pictures]
+        return PictureFiles(folder.resolve().name, split, folder.resolve(), paths, labels, names, size, strict)
     images, reasons = decode_all([folder / picture.path for picture in pictures], size)
-    skipped = tuple(f"{_readable(p.path)}: {why}" for p, why in zip(pictures, reasons, strict=True) if why)
+    skipped = tuple(f"{readable(p.path)}: {why}" for p, why in zip(pictures, reasons, strict=True) if why)
     if skipped:
         _report(skipped, len(pictures), folder, strict)
         images, labels = _without(images, labels, reasons)
-    names = tuple(_readable(name) for name in classes)
     return ImageSet(folder.resolve().name, split, images, labels, names, skipped)
 
 
@@ -78,8 +93,12 @@ def list_pictures(folder: Path) -> list[Picture]:
         raise CodialError(f"No picture in {folder}; expected files ending in {', '.join(EXTENSIONS)}.")
     if not _has_split_folders(folder):
         return [Picture(path, hashed_split(path), _category(path)) for path in paths]
-    parts = [path.partition("/") for path in paths]
-    return [Picture(f"{top}/{rest}", top, _category(rest)) for top, _, rest in parts if rest and top in SPLIT_FOLDERS]
+    parts = (path.partition("/") for path in paths)
+    return [
+        Picture(path, sys.intern(top), _category(rest))
+        for path, (top, _, rest) in zip(paths, parts, strict=True)
+        if rest and top in SPLIT_FOLDERS
+    ]
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -87,9 +106,10 @@ def _walk(folder: Path) -> Iterator[str]:
     seen = {os.path.realpath(folder)}
     for where, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         folders[:] = [name for name in sorted(folders) if _visible(name) and _first_visit(Path(where, name), seen)]
+        below = (Path(where).relative_to(folder) / "_").as_posix()[:-1]  # once a folder: there may be a million files
         for name in files:
             if _visible(name) and name.lower().endswith(EXTENSIONS):
-                yield Path(where, name).relative_to(folder).as_posix()
+                yield below + name
 
 
 def _first_visit(folder: Path, seen: set[str]) -> bool:
@@ -115,7 +135,7 @@ def _has_split_folders(folder: Path) -> bool:
 
 def _category(path: str) -> str | None:
     top, _, rest = path.partition("/")
-    return top if rest else None
+    return sys.intern(top) if rest else None  # one string for all its pictures
 
 
 def _labels(pictures: list[Picture], classes: tuple[str, ...]) -> Tensor:
@@ -154,8 +174,3 @@ def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) ->
         raise CodialError(f"None of the {count} pictures in {folder} could be read; the first: {skipped[0]}.")
     message = f"{len(skipped)} of {count} pictures in {folder} could not be read and are left out (see .skipped)"
     warnings.warn(f"{message}; the first: {skipped[0]}", stacklevel=4)  # the line that called load_images
-
-
-def _readable(name: str) -> str:
-    """Show a name whose bytes are not UTF-8 without tripping whoever prints or stores it."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

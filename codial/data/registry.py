@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codial.data import cifar, folder, photos
-from codial.data.images import ImageSet, check_whole
+from codial.data.images import ImageSet
+from codial.data.pictures import Pictures, check_whole
 from codial.data.splits import check_split, unknown
 from codial.errors import CodialError
 
@@ -36,7 +37,8 @@ def load_images(
     seed: int = 0,
     strict: bool = False,
     download: bool = False,
-) -> ImageSet:
+    keep: str = "auto",
+) -> Pictures:
     """Load the pictures of a named set or of a folder.
 
     Args:
@@ -49,25 +51,31 @@ def load_images(
         seed: of that choice, 0 or more.
         strict: of a folder: a picture that does not decode is an error, not skipped with a warning.
         download: fetch a public set first if it is missing.
+        keep: "memory" decodes all pictures at once; "files", for a folder, decodes each whenever it is asked for;
+            "auto" takes "files" when all would fill more than 4 GiB (`codial.data.folder.MEMORY_LIMIT`).
 
     Returns:
-        The set: images [N, 3, H, W] uint8, labels [N] int64.
+        The set: an `ImageSet` (images [N, 3, H, W] uint8, labels [N] int64), or `PictureFiles` where it stays on disk.
 
     Raises:
         CodialError: whatever the caller can mend: an unknown name or split, missing or damaged files, a size that the
-            set does not have, a number out of range.
+            set does not have, a number or a word out of range.
     """
+    if keep not in folder.KEEPS:
+        raise CodialError(f"keep is {keep!r}; expected one of: {', '.join(folder.KEEPS)}.")
     if limit is not None:
         check_whole("limit", limit, least=1)
         check_whole("seed", seed, least=0)
     if not isinstance(source, str) or source not in _READERS:
-        return folder.read(_as_folder(source), split, size=size, limit=limit, seed=seed, strict=strict)
+        return folder.read(_as_folder(source), split, size=size, limit=limit, seed=seed, strict=strict, keep=keep)
     reader = _READERS[source]
     check_split(split, reader.splits, source)
     if size not in (None, reader.side):
         raise CodialError(
             f"{source} is {reader.side} pixels a side, not {size}; leave size out (views do the resizing)."
         )
+    if keep == "files":
+        raise CodialError(f'{source} is read whole; leave keep out (keep="files" is for a folder of pictures).')
     place = data_root(root)
     if download and reader.download is not None:
         reader.download(place)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 from tqdm import tqdm
 
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.models import AlexNet
 from codial.pretrain import choose_device
 from codial.runs import Run
@@ -24,7 +24,7 @@ def trunk_of(source: Run | AlexNet, device: str = "auto") -> AlexNet:
 @torch.no_grad()
 def taps(
     source: Run | AlexNet,
-    images: ImageSet | Tensor,
+    images: Pictures | Tensor,
     layers: Iterable[str],
     *,
     dims: int | None = None,
@@ -49,10 +49,11 @@ def taps(
         For each layer [N, C, h, w] (convolutions) or [N, F] (dense layers), float32, on the trunk's device.
     """
     trunk, names = trunk_of(source, device).eval(), list(layers)
-    pictures = images.images if isinstance(images, ImageSet) else images
     place = next(trunk.parameters()).device
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for batch in tqdm(pictures.split(BATCH), desc="features", delay=2, disable=not progress, leave=False):
+    batches = torch.arange(len(images)).split(BATCH)
+    for indices in tqdm(batches, desc="features", delay=2, disable=not progress, leave=False):
+        batch = images.batch(indices) if isinstance(images, Pictures) else images[indices]
         view = plain_view(batch.to(place), trunk.size)
         found = trunk.taps(view.flip(-1) if mirror else view, names)
         for name in names:
@@ -62,7 +63,7 @@ def taps(
 
 def features(
     source: Run | AlexNet,
-    images: ImageSet | Tensor,
+    images: Pictures | Tensor,
     layer: str = "fc7",
     *,
     progress: bool = True,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate.features import taps, trunk_of
 from codial.models import CONV_TAPS, AlexNet
@@ -104,8 +104,8 @@ class ProbeReport:
 
 def probe(
     source: Run | AlexNet,
-    train: ImageSet,
-    test: ImageSet,
+    train: Pictures,
+    test: Pictures,
     config: ProbeConfig | None = None,
     *,
     progress: bool = True,
@@ -150,7 +150,7 @@ def probe(
 
 
 def _inputs(
-    trunk: AlexNet, train: ImageSet, test: ImageSet, config: ProbeConfig, progress: bool
+    trunk: AlexNet, train: Pictures, test: Pictures, config: ProbeConfig, progress: bool
 ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """Return standardised vectors by layer: of the known pictures, plain and mirrored, and of those asked for."""
     pooled: dict[str, Any] = {"dims": config.dims, "pool": config.pool, "progress": progress}
@@ -165,7 +165,7 @@ def _inputs(
     return known, asked
 
 
-def _check_sets(train: ImageSet, test: ImageSet) -> None:
+def _check_sets(train: Pictures, test: Pictures) -> None:
     for images in (train, test):
         if not images.labelled:
             raise CodialError(f"{images} has no labels; a probe needs them (put each class into its own folder).")

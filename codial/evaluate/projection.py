@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate.features import features, trunk_of
 from codial.models import AlexNet
@@ -28,7 +28,7 @@ class LayerMap:
 
 def map_layers(
     source: Run | AlexNet,
-    images: ImageSet,
+    images: Pictures,
     layers: Iterable[str],
     *,
     neighbours: int = 15,

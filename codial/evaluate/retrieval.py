@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate.features import features, trunk_of
 from codial.models import AlexNet
@@ -31,8 +31,8 @@ class Found:
 
 def retrieve(
     source: Run | AlexNet,
-    gallery: ImageSet,
-    queries: ImageSet,
+    gallery: Pictures,
+    queries: Pictures,
     k: int = 7,
     layer: str = "fc7",
     *,

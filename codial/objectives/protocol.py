@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codial.config import TrainConfig
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.models import AlexNet
 from codial.ranks import Ranks
 from codial.views import Views
@@ -73,7 +73,7 @@ class Objective(nn.Module, ABC):
         """Return who minimises which term: all parameters the loss, unless a system has opponents."""
         return {"loss": adamw(self, train)}
 
-    def begin_epoch(self, images: ImageSet, progress: float, generator: torch.Generator) -> None:
+    def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator) -> None:
         """Look at all pictures before an epoch, where a system does.
 
         Args:

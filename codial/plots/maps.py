@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.evaluate import LayerMap
 from codial.plots.style import GREY, LABEL, PALETTE, SMALL, new_figure, picture_axes
 
@@ -16,7 +16,7 @@ _MARKERS = ("o", "^", "s", "D", "v")
 MOST = len(PALETTE) * len(_MARKERS)  # classes that can be told apart
 
 
-def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: ImageSet) -> Figure:
+def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: Pictures) -> Figure:
     """Draw maps as a grid: a row for each run, a column for each layer, points coloured by class.
 
     Each title tells the map's trustworthiness. Axes have no scale, since a map's distances have no unit.
@@ -41,7 +41,7 @@ def class_looks(count: int) -> list[tuple[str, str]]:
     return [(PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]) for i in range(count)]
 
 
-def _panel(axes: Axes, found: LayerMap, layer: str, images: ImageSet) -> None:
+def _panel(axes: Axes, found: LayerMap, layer: str, images: Pictures) -> None:
     labels = images.labels.cpu()
     looks = {-1: (GREY, "."), **dict(enumerate(class_looks(len(images.classes))))}
     size = min(14, 6000 / max(1, len(labels)))  # fewer pictures, larger points
@@ -54,7 +54,7 @@ def _panel(axes: Axes, found: LayerMap, layer: str, images: ImageSet) -> None:
     axes.set_title(f"{layer}\ntrustworthiness {found.trustworthiness:.2f}", fontsize=SMALL)
 
 
-def _legend(figure: Figure, images: ImageSet) -> None:
+def _legend(figure: Figure, images: Pictures) -> None:
     if not 1 <= len(images.classes) <= MOST:
         return
     looks = zip(images.classes, class_looks(len(images.classes)), strict=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 
-from codial.data import ImageSet
+from codial.data import Pictures
 from codial.evaluate import Found
 from codial.plots.style import COLOURS, LABEL, SMALL, new_figure, picture_axes, pixels
 
@@ -18,7 +18,7 @@ _EDGE, _GAP = 0.05, 0.09  # of a tile: its frame, and the white around it
 _TICK = Path([(-0.9, -0.1), (-0.3, -0.8), (0.9, 0.9)])
 
 
-def neighbour_rows(queries: ImageSet, gallery: ImageSet, found: Mapping[str, Found], shown: Sequence[int]) -> Figure:
+def neighbour_rows(queries: Pictures, gallery: Pictures, found: Mapping[str, Found], shown: Sequence[int]) -> Figure:
     """Draw some queries, a row each, with their neighbours in every system, nearest first.
 
     A neighbour with the query's label has a green frame and a tick, another a red frame and a cross. Each block's title
@@ -42,16 +42,16 @@ def neighbour_rows(queries: ImageSet, gallery: ImageSet, found: Mapping[str, Fou
     return figure
 
 
-def _queries(axes: Axes, queries: ImageSet, shown: Sequence[int]) -> None:
-    _tiles(axes, [[pixels(queries.images[i])] for i in shown])
+def _queries(axes: Axes, queries: Pictures, shown: Sequence[int]) -> None:
+    _tiles(axes, [[pixels(picture)] for picture in queries.batch(shown)])
     axes.set_title("query", fontsize=LABEL)
     names = [queries.classes[queries.labels[i]] if queries.labels[i] >= 0 else "" for i in shown]
     axes.set_yticks([row + 0.5 for row in range(len(shown))], names, fontsize=SMALL)
     axes.tick_params(axis="y", length=0)
 
 
-def _block(axes: Axes, gallery: ImageSet, found: Found, shown: Sequence[int], labelled: Sequence[bool]) -> None:
-    rows = [[pixels(gallery.images[i]) for i in found.indices[query]] for query in shown]
+def _block(axes: Axes, gallery: Pictures, found: Found, shown: Sequence[int], labelled: Sequence[bool]) -> None:
+    rows = [[pixels(picture) for picture in gallery.batch(found.indices[query])] for query in shown]
     related = found.related[list(shown)].tolist()
     frames = [[_verdict(each, known) for each in row] for row, known in zip(related, labelled, strict=True)]
     _tiles(axes, rows, frames)

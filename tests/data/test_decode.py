@@ -1,10 +1,12 @@
 import io
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from codial.data.decode import EXTENSIONS, WORKERS, decode, decode_all
+from codial.data import decode as decode_module
+from codial.data.decode import EXTENSIONS, WORKERS, decode, decode_all, decode_each
 
 SEED = 11
 SIDE = 24
@@ -282,6 +284,22 @@ def test_many_pictures_keep_their_places(tmp_path):
     assert images[:, 0, 0, 0].tolist() == list(range(count))
     assert images[:, 1, 7, 7].tolist() == [255 - i for i in range(count)]
     assert not any(reasons)
+
+
+def test_work_that_is_broken_off_leaves_the_rest(tmp_path, monkeypatch):
+    begun, go = [], threading.Event()
+
+    def slow(path, size):
+        begun.append(path)
+        assert path.name == "0" or go.wait(1)
+        return np.zeros((3, size, size), np.uint8)
+
+    monkeypatch.setattr(decode_module, "decode", slow)
+    work = decode_each([tmp_path / str(i) for i in range(50)], np.empty((50, 3, 4, 4), np.uint8))
+    assert next(work) == ""
+    work.close()
+    go.set()
+    assert len(begun) <= 1 + 2 * WORKERS
 
 
 def test_quick_work_shows_no_bar(tmp_path, capsys):

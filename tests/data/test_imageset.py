@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from codial.data import ImageSet
-from codial.data.images import choose
+from codial.data.pictures import choose
 from codial.errors import CodialError
 
 SEED = 7

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from codial.data import SETS, data_root, describe, load_images
+from codial.data import SETS, ImageSet, PictureFiles, data_root, describe, load_images
+from codial.data.folder import MEMORY_LIMIT
 from codial.errors import CodialError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,33 @@ def test_numbers_out_of_range_are_refused_before_anything_is_read(numbers, said)
     for source in (*SETS, "missing"):
         with pytest.raises(CodialError, match=f"{said}; expected a whole number"):
             load_images(source, **numbers)
+
+
+@pytest.mark.parametrize("keep", ["disk", "Files", None, True])
+def test_a_way_to_keep_pictures_that_there_is_not(keep):
+    for source in (*SETS, "missing"):
+        with pytest.raises(CodialError, match=r"keep is .*; expected one of: auto, memory, files\."):
+            load_images(source, keep=keep)
+
+
+def test_a_folder_stays_on_disk_when_it_would_take_more_than_the_limit(monkeypatch):
+    picture(Path("mine/a/1.png"))
+    picture(Path("mine/b/1.png"))
+    assert 1e9 < MEMORY_LIMIT < 1e10
+    monkeypatch.setattr("codial.data.folder.MEMORY_LIMIT", 2 * 3 * 50 * 50)  # bytes: two pictures of 50 x 50 fit
+    assert isinstance(load_images("mine", "all", size=50), ImageSet)
+    assert isinstance(load_images("mine", "all", size=51), PictureFiles)
+    assert isinstance(load_images("mine", "all", size=51, limit=1), ImageSet)
+    assert isinstance(load_images("mine", "all", size=51, keep="memory"), ImageSet)
+    assert isinstance(load_images("mine", "all", size=8, keep="files"), PictureFiles)
+
+
+def test_a_named_set_is_in_memory(monkeypatch):
+    monkeypatch.setattr("codial.data.folder.MEMORY_LIMIT", 1)
+    for keep in ("auto", "memory"):
+        assert isinstance(load_images("photos", "test", keep=keep), ImageSet)
+    with pytest.raises(CodialError, match=r"photos is read whole; leave keep out"):
+        load_images("photos", keep="files")
 
 
 def test_size_of_a_named_set():

@@ -2,6 +2,7 @@ import importlib
 
 import pytest
 import torch
+from PIL import Image
 
 import codial
 from codial.config import ModelConfig
@@ -74,6 +75,29 @@ def test_batches_do_not_show(trunk, photos, monkeypatch):
     monkeypatch.setattr(MODULE, "BATCH", 7)
     for name, tap in taps(trunk, photos["test"], ("conv3", "fc7"), progress=False).items():
         assert_close(tap, expected[name])
+
+
+def test_pictures_on_disk_have_the_features_of_those_in_memory(trunk, photos, tmp_path, monkeypatch):
+    images = photos["test"].subset(20)
+    for number, picture in enumerate(images.images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{number:02}.png")
+    monkeypatch.setattr(MODULE, "BATCH", 7)
+    there = codial.load_images(tmp_path, "all", size=64, keep="files")
+    monkeypatch.setattr(type(there), "batch", at_most(8, type(there).batch))
+    expected = taps(trunk, images, ("conv3", "fc7"), mirror=True, progress=False)
+    found = taps(trunk, there, ("conv3", "fc7"), mirror=True, progress=False)
+    for name, tap in found.items():
+        assert torch.equal(tap, expected[name])
+
+
+def at_most(most, batch):
+    """Refuse to decode many pictures at once."""
+
+    def asked(images, indices):
+        assert len(indices) < most
+        return batch(images, indices)
+
+    return asked
 
 
 def test_mirrored_pictures_are_the_features_of_mirrored_pictures(trunk, photos):
