@@ -1,5 +1,7 @@
 """Which device a run uses, and in which precision."""
 
+from functools import lru_cache
+
 import torch
 
 from codial.errors import CodialError
@@ -32,6 +34,12 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return device.type == "cpu" and bool(supported())
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return fixed numbers on a device, [n] float32, sent there once: a host that sends waits for its GPU."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,17 +32,15 @@ class Ranks(NamedTuple):
         """Return the rows of all processes, [B, ...] -> [size * B, ...]; gradients flow back to their owners."""
         if self.size == 1:
             return x
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(x.contiguous()))
+        whole = x.new_zeros(self.size * len(x), *x.shape[1:])
+        whole[self.rows(len(whole))] = x
+        return _Sum.apply(whole)
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean over the processes, elementwise; gradients flow."""
         if self.size == 1:
             return x
-        from torch.distributed.nn.functional import all_reduce
-
-        return all_reduce(x.contiguous()) / self.size
+        return _Sum.apply(x) / self.size
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace gradients by their mean over the processes, in one exchange."""
@@ -66,6 +64,20 @@ class Ranks(NamedTuple):
     def wait(self) -> None:
         """Wait until all processes have come this far."""
         self.any(False)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes, whose gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)
 
 
 @contextmanager

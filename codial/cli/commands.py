@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,8 @@ def _pretrain(given: argparse.Namespace) -> int | None:
     # Scale before system, as the notebooks have it, so that runs to be compared lie side by side.
     out = given.out or Path("runs", *reversed(config.name.split("/")))
     run = codial.pretrain(config, out, root=given.data_root, progress=not given.quiet)
+    if int(os.environ.get("RANK", "0")):
+        return None  # of the processes that torchrun started, the first one speaks
     print(f"{run.folder}: {_state(run)}; best kNN {_best(run, 'knn')}, best quick probe {_best(run, 'probe')}")
     if not run.finished:
         print("Saved. The same command goes on from here, to the same numbers as if it had never stopped.")

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from codial.config import ViewsConfig
+from codial.devices import to_device
 from codial.views import blur, colour, geometry
 from codial.views.drawing import Drawn
-from codial.views.warp import pixel_centres, warp_flow
+from codial.views.warp import pixel_grid, warp_flow
 
 
 @torch.no_grad()
@@ -38,7 +39,7 @@ def _places(drawn: Drawn, config: ViewsConfig) -> Tensor:
 
 def _warped_centres(drawn: Drawn, config: ViewsConfig) -> Tensor:
     """Return where each pixel of a warped view looks within the view, [B, S, S, 2] (x, y)."""
-    centres = pixel_centres(config.size).float().view(1, config.size, config.size, 2).to(drawn.offsets.device)
+    centres = pixel_grid(config.size, str(drawn.offsets.device))
     points = drawn.points if config.warp_placement == "random" else None
     return centres + warp_flow(drawn.offsets, config.size, points)
 
@@ -48,6 +49,6 @@ def _blur(views: Tensor, sigma: Tensor, config: ViewsConfig) -> Tensor:
     rows = (sigma > 0).nonzero().squeeze(1)
     if len(rows):
         side = blur.kernel_side(config.size, config.blur_kernel)
-        here = rows.to(views.device, non_blocking=True)
-        views[here] = blur.gaussian_blur(views[here], sigma[rows].to(views.device, non_blocking=True), side)
+        here = to_device(rows, views.device)
+        views[here] = blur.gaussian_blur(views[here], to_device(sigma[rows], views.device), side)
     return views

@@ -7,6 +7,8 @@ colours, so one 3 x 3 matrix and one offset a view do whichever of them is that 
 import torch
 from torch import Tensor
 
+from codial.devices import constant, to_device
+
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 GREY = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green and blue
@@ -26,13 +28,13 @@ def jitter(views: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     Returns:
         [N, 3, H, W] float in [0, 1], a new tensor.
     """
-    device, grey = views.device, views.new_tensor(GREY)
-    matrices, pulls = _linear_steps(factors, order.to(device), grey)
+    device, grey = views.device, constant(GREY, views.device)
+    matrices, pulls = _linear_steps(factors, to_device(order, device), grey)
     x, y = views.flatten(2), torch.empty_like(views).flatten(2)  # [N, 3, H * W]
     for place in range(order.shape[1]):
         offset = pulls[place] * (x.mean(-1) @ grey)  # [N]
         torch.bmm(matrices[place], x, out=y).add_(offset.view(-1, 1, 1)).clamp_(0, 1)
-        rows = (order[:, place] == HUE).nonzero().squeeze(1).to(device, non_blocking=True)
+        rows = to_device((order[:, place] == HUE).nonzero().squeeze(1), device)
         if len(rows):
             y.index_copy_(0, rows, shift_hue(y[rows], factors[rows, HUE]))
         x, y = y, (torch.empty_like(y) if place == 0 else x)  # the caller's views are left as they are
@@ -66,7 +68,7 @@ def shift_hue(x: Tensor, turns: Tensor) -> Tensor:
     origin = not_red.mul_(torch.mul(swapped, 2).sub_(1 / 3)).sub_(swapped)
     hue = middle.sub_(second).div_(six_chroma + 1e-12).add_(origin).abs_().add_(turns.unsqueeze(1))
     # Along the hexagon each channel is a trapezium of the hue, a third of a turn apart; 1 keeps frac's input positive.
-    apart = x.new_tensor((1, 1 + 2 / 3, 1 + 1 / 3)).view(1, 3, 1)
+    apart = constant((1, 1 + 2 / 3, 1 + 1 / 3), x.device).view(1, 3, 1)
     out = (hue.unsqueeze(1) + apart).frac_().sub_(0.5).abs_()  # [N, 3, P]
     out.mul_(six_chroma.unsqueeze(1)).add_(torch.sub(low, six_chroma, alpha=1 / 6).unsqueeze(1))
     return torch.minimum(torch.maximum(out, low.unsqueeze(1), out=out), high.unsqueeze(1), out=out)

@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
     points: Tensor  # [B, 16, 2] float: warp control points (x, y) in view pixels
 
     def to(self, device: torch.device | str) -> "Drawn":
-        """Return the same on another device."""
+        """Return the same on another device; a GPU gets it without a wait when it lies in pinned memory."""
         return Drawn(*(part.to(device, non_blocking=True) for part in self))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, pad
 
+from codial.devices import constant
 from codial.errors import CodialError
 
 
@@ -121,7 +122,7 @@ def read(pictures: Tensor, places: Tensor, shrink: Tensor) -> Tensor:
     copies = levels(max(height, width) / size)
     stack = torch.cat(list(_ever_smoother(whole, copies)), 1) if copies else whole  # [B, 3 (L + 1), H, W]
     grid = places.view(batch, views * size, size, 2)  # all views of a picture as one tall grid
-    scale = grid.new_tensor((2 / width, 2 / height))
+    scale = constant((2 / width, 2 / height), grid.device)
     grid = torch.addcmul(scale / 2 - 1, grid, scale)  # from pixels to [-1, 1] between the outer edges
     found = grid_sample(stack, grid, mode="bilinear", padding_mode="border", align_corners=False)
     found = found.view(batch, copies + 1, channels, views, size, size).permute(

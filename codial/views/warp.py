@@ -62,6 +62,12 @@ def _kernel(to: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
+def pixel_grid(size: int, device: str) -> Tensor:
+    """Return every pixel's position, [1, size, size, 2] float32 (x, y)."""
+    return torch.from_numpy(pixel_centres(size).numpy().astype(np.float32)).to(device).view(1, size, size, 2)
+
+
+@lru_cache(maxsize=16)
 def grid_basis(size: int, device: str) -> Tensor:
     """Return the basis of the fixed grid at every pixel of a picture, [size * size, 16] float32."""
     basis = spline_basis(control_points(size), pixel_centres(size))
@@ -117,6 +123,6 @@ def warp(images: Tensor, offsets: Tensor, points: Tensor | None = None) -> Tenso
     flow = warp_flow(offsets, size, points)
     if len(images) != len(flow):
         raise CodialError(f"There are {len(images)} pictures, but {len(flow)} sets of warp offsets.")
-    looked_at = pixel_centres(size).float().to(images.device).view(1, size, size, 2) + flow
+    looked_at = pixel_grid(size, str(images.device)) + flow
     grid = (looked_at + 0.5) * (2 / size) - 1
     return grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)
