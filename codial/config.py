@@ -245,9 +245,13 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     return _build(Config, values, "")
 
 
-def config_hash(config: Config) -> str:
-    """Return twelve hexadecimal digits that name all that decides a run's numbers (its name left out)."""
-    values = to_dict(config) | {"name": ""}
+def config_hash(config: Config | Mapping[str, Any]) -> str:
+    """Return twelve hexadecimal digits that name all that decides a run's numbers (its name left out).
+
+    Args:
+        config: settings, or `to_dict`'s form of them as an older version wrote it, with the settings of its time.
+    """
+    values = dict(config if isinstance(config, Mapping) else to_dict(config)) | {"name": ""}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -56,6 +56,7 @@ OTHER = {
     "objective.mi_weight": 0.5,
     "objective.pairs": 3,
     "objective.negatives": "roll",
+    "objective.share_negatives": False,
     "objective.skl": "sampled",
     "objective.skl_reduce": "mean",
     "objective.beta_start": 1e-4,
@@ -68,6 +69,7 @@ OTHER = {
     "train.lr_end": 0.1,
     "train.betas": (0.9, 0.999),
     "train.weight_decay": 0.01,
+    "train.sync_norm": False,
     "train.precision": "float32",
     "train.device": "cpu",
     "train.log_every": 7,
@@ -253,11 +255,12 @@ def test_what_is_no_mapping_is_refused(values):
         Config(data=values)
 
 
-KINDS = {int: "a whole number", float: "a number", str: "text"}
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 WRONG = {
     int: [2.5, "2.5", "five", "", True, None, float("nan"), [1], {}],
     float: ["fast", "", True, None, float("nan"), float("inf"), [1.0], {}],
     str: [1, None, True, 1.5, ["cpu"]],
+    bool: [1, 0.5, "yes", "", None, [True]],
 }
 SCALARS = [
     (f"{section}.{f.name}", f.type)
