@@ -139,8 +139,9 @@ class _Loop:
         with bar:
             if self.step == 0:
                 self._measure()  # random weights: what the run is to be compared with
-            while self.step < self.total and self._train_epoch(stop, bar):
-                self._end_epoch()
+            while self.step < self.total and not self.ranks.any(stop.is_set()):
+                if self._train_epoch(stop, bar):
+                    self._end_epoch()
         self._require_finite()
         self._save("last")
 
@@ -153,15 +154,15 @@ class _Loop:
         generator.manual_seed(step_seed(self.config.seed, "order", self.epoch))
         order = self.objective.order(len(self.feed.images), generator)[: self.epoch_steps * self.batch]
         with closing(self.feed.batches(order.view(self.epoch_steps, self.batch)[done:], self.step)) as batches:
-            while not self.ranks.any(stop.is_set()):
-                self._train_step(next(batches))
+            for fed in batches:
+                self._train_step(fed)
                 bar.update(self.batch * len(self.config.views.primary))
                 self.seconds = time.perf_counter() - self.started
                 if self.step % self.config.train.log_every == 0 or self.step == self.total:
                     bar.set_postfix_str(f"loss {self._log():.3f}", refresh=False)
-                if self.step % self.epoch_steps == 0:
-                    return True
-        return False
+                if self.step % self.epoch_steps and self.ranks.any(stop.is_set()):
+                    return False
+        return True
 
     def _train_step(self, fed: Fed) -> None:
         """Take one step, all of whose draws follow from the seed and the step's number."""
