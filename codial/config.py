@@ -188,7 +188,7 @@ class RotNetOptions:
 
 @dataclass(frozen=True)
 class DecoupleOptions:
-    """Decouple's choices, all those of its released code."""
+    """Decouple's choices; the defaults are those of its released code, which adds up three losses as they are."""
 
     system: str = "decouple"
     cls_weight: float = 1.0  # of loss_transform

@@ -85,7 +85,7 @@ class Decouple(Objective):
         own, many = to_device(batch.indices, vectors.device), self.options.negatives
         places = torch.cat((own.unsqueeze(1), batch.draws.integers(0, len(self.bank), many)), 1)  # [B, 1 + K]
         with torch.autocast(vectors.device.type, enabled=False):
-            # All of the bank, and then the places: less memory than a copy of each place's vector.
+            # All of the bank, and then the places: less than a copy of each place's vector for sets of N < K D.
             scores = (vectors @ self.bank.T / self.options.temperature).gather(1, places)
         logits = scores - self._log_constant(scores, batch.draws) - math.log(many / len(self.bank))
         if self.training:

@@ -6,13 +6,14 @@ import torch
 from alike import assert_same_run, go, stopping_after
 from scipy.stats import kstest
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, mse_loss, normalize
 
-import codial
 from codial import sample_views
 from codial.config import TURNS, DecoupleOptions
 from codial.errors import CodialError
 from codial.objectives import Batch, Decouple, Draws, build
+from codial.objectives import decouple as MODULE
+from codial.ranks import Ranks
 from codial.runs import read_tensors
 
 PICTURES, SET, NEGATIVES, DIMS = 6, 24, 16, 8
@@ -199,48 +200,47 @@ def test_nothing_is_remembered_outside_of_training(decouple_of, batch_at):
     assert torch.equal(objective.bank, before)
 
 
-class Half(codial.objectives.protocol.Ranks):
+class Half(Ranks):
     """One of two processes; what the other one sends is known beforehand, in the order of the questions."""
 
     answers: list
 
     def gather(self, x):
-        other = Half.answers.pop(0)
+        other = self.answers.pop(0)
         return torch.cat((x, other) if self.first else (other, x))
 
     def mean(self, x):
-        return (x + Half.answers.pop(0)) / 2
+        return (x + self.answers.pop(0)) / 2
 
 
 def test_two_processes_remember_as_one_does(decouple_of, batch_at, seed):
-    """Each has half of the batch; trunk and projection in evaluation mode, so that batch norm sees no difference."""
+    """Each has half of the batch; the trunk in evaluation mode, so that batch norm sees no difference."""
 
-    def remembering(rank=None, answers=()):
+    def remembering(ranks):
         objective, batch = decouple_of(), batch_at()
         objective.trunk.eval()
-        objective.trunk.train = lambda mode=True: objective.trunk
-        if rank is None:
-            return objective, objective.terms(batch)
-        Half.answers = list(answers)
-        rows = Half(rank, 2).rows(PICTURES)
+        rows = ranks.rows(PICTURES)
         views = batch.views._replace(images=batch.views.images[rows], labels=batch.views.labels[rows])
-        draws = Draws(torch.Generator().manual_seed(seed), PICTURES // 2, Half(rank, 2))
-        return objective, objective.terms(Batch(views, batch.picture_labels[rows], 0.5, draws, batch.indices[rows]))
+        draws = Draws(torch.Generator().manual_seed(seed), len(views.images), ranks)
+        return objective, objective.terms(Batch(views, batch.picture_labels[rows], 0.5, draws, PLACES[rows]))
 
-    whole, terms = remembering()
-    objective = decouple_of()
-    objective.trunk.eval()
+    whole, terms = remembering(Ranks())
+    untouched = decouple_of()
+    untouched.trunk.eval()
     with torch.no_grad():
-        vectors, strangers = vectors_of(objective, batch_at()), drawn_places(seed)
-        places = torch.cat((PLACES.unsqueeze(1), strangers), 1)
-        exps = (vectors @ objective.bank.T / 0.07).gather(1, places).exp()
-    found = []
-    for rank, other in ((0, slice(3, 6)), (1, slice(0, 3))):
-        half, own = remembering(rank, (exps[other].mean(), PLACES[other], vectors[other]))
+        vectors = vectors_of(untouched, batch_at())
+        places = torch.cat((PLACES.unsqueeze(1), drawn_places(seed)), 1)
+        exps = (vectors @ untouched.bank.T / 0.07).gather(1, places).exp()
+    losses = []
+    for rank in (0, 1):
+        ranks, other = Half(rank, 2), Ranks(1 - rank, 2).rows(PICTURES)
+        ranks.answers = [exps[other].mean(), PLACES[other], vectors[other]]
+        half, own = remembering(ranks)
+        assert not ranks.answers
         torch.testing.assert_close(half.bank, whole.bank)
         torch.testing.assert_close(half.constant, whole.constant)
-        found.append(own["loss_instance"])
-    torch.testing.assert_close(torch.stack(found).mean(), terms["loss_instance"])
+        losses.append(own["loss_instance"])
+    torch.testing.assert_close(torch.stack(losses).mean(), terms["loss_instance"])
 
 
 # Gradients
@@ -263,18 +263,20 @@ def test_halves_learn_from_their_own_terms(decouple_of, batch_at):
         assert own.float().mean() > 0.5
 
 
-def test_the_mean_that_views_are_to_meet_carries_no_gradient(decouple_of, batch_at):
-    """Of (x - m)^2 averaged over all numbers, 2 (x - m) over their count, as if m were fixed."""
-    objective = decouple_of()
+def test_the_mean_that_views_are_to_meet_is_a_fixed_target(decouple_of, batch_at, monkeypatch):
+    """The gradient is 2 (x - m) over the count of numbers; asked of what is compared, for a moving m would give it too:
+    a picture's x - m sum to 0."""
+    objective, asked = decouple_of(), []
     features = torch.randn(PICTURES * 4, objective.trunk.features, requires_grad=True)
     objective.trunk.forward = lambda images: features
+    monkeypatch.setattr(MODULE, "mse_loss", lambda *given: asked.append(given) or mse_loss(*given))
     objective.terms(batch_at())["loss_mean"].backward()
+    ((compared, target),) = asked
+    assert compared.requires_grad
+    assert not target.requires_grad
     half = objective.trunk.features // 2
     kept = features.detach()[:, half:].view(PICTURES, 4, half)
-    expected = 2 * (kept - kept.mean(1, keepdim=True)) / kept.numel()
-    torch.testing.assert_close(features.grad[:, half:].view_as(kept), expected)
-    target = kept.mean(1, keepdim=True).requires_grad_()
-    assert target.grad is None
+    torch.testing.assert_close(features.grad[:, half:].view_as(kept), 2 * (kept - kept.mean(1, True)) / kept.numel())
 
 
 def test_the_instance_loss_has_the_gradient_of_the_bank_before_it_was_moved(decouple_of, batch_at, seed):
