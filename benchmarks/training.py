@@ -94,7 +94,7 @@ def plain_recipe(config: Config, images: codial.ImageSet, workers: int) -> Measu
     """Train the same model by the same loss as most would write it: torchvision, a DataLoader, float32."""
     memory = Memory()
     loader = DataLoader(PerPicture(images.images, config.views, as_pil=True), config.train.batch, num_workers=workers)
-    objective = objectives.build(config, len(images.classes))
+    objective = objectives.build(config, len(images.classes), len(images))
     objective.trunk.conv1 = _strided(objective.trunk)
     optimiser = torch.optim.AdamW(objective.parameters(), config.train.lr)
     generator, batches, moments = torch.Generator().manual_seed(0), iter(loader), [0.0]

@@ -18,6 +18,7 @@ from typing import Any
 from codial.errors import CodialError
 
 PRIMARY = ("turn0", "turn90", "turn180", "turn270", "warp")  # the paper's five classes, in its order (section 3.1)
+TURNS = PRIMARY[:4]  # the four classes of RotNet and Decouple
 
 
 def _require(holds: bool, name: str, got: Any, expected: str) -> None:
@@ -69,6 +70,7 @@ class ViewsConfig:
     flip: float = 0.5  # probability of one horizontal flip per picture, shared by its views
     crop_area: tuple[float, float] = (0.08, 1.0)  # part of the picture's area, uniform
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # width over height, log-uniform
+    shared_crop: bool = False  # one crop, colour and blur for a picture's K views, as in RotNet; CODIAL has K of each
     brightness: float = 0.5  # factor uniform in [1 - x, 1 + x]; 0 switches it off
     contrast: float = 0.5
     saturation: float = 0.5
@@ -174,6 +176,42 @@ class SupervisedOptions:
 
 
 @dataclass(frozen=True)
+class RotNetOptions:
+    """RotNet has no settings of its own; its four turns are `views.primary`."""
+
+    system: str = "rotnet"
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("rotnet",))
+
+
+@dataclass(frozen=True)
+class DecoupleOptions:
+    """Decouple's choices; the defaults are those of its released code, which adds up three losses as they are."""
+
+    system: str = "decouple"
+    cls_weight: float = 1.0  # of loss_transform
+    mean_weight: float = 1.0  # of loss_mean
+    instance_weight: float = 1.0  # of loss_instance
+    dims: int = 128  # of a remembered vector
+    negatives: int = 4096  # K, drawn uniformly from the set for each picture, with replacement
+    temperature: float = 0.07  # T, which divides a cosine
+    bank_momentum: float = 0.5  # part of a remembered vector that stays when its picture is seen again
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("decouple",))
+        for name in ("cls_weight", "mean_weight", "instance_weight"):
+            _require(getattr(self, name) >= 0, f"objective.{name}", getattr(self, name), "a number >= 0")
+        for name in ("dims", "negatives"):
+            _require(getattr(self, name) >= 1, f"objective.{name}", getattr(self, name), "at least 1")
+        high_enough = self.temperature >= 0.02
+        _require(high_enough, "objective.temperature", self.temperature, "at least 0.02, for exp(1 / T) is computed")
+        _require(0 <= self.bank_momentum < 1, "objective.bank_momentum", self.bank_momentum, "a part in [0, 1)")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -206,8 +244,13 @@ class TrainConfig:
             _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
 
 
-ObjectiveOptions = CodialOptions | SupervisedOptions
-SYSTEMS: dict[str, type] = {"codial": CodialOptions, "supervised": SupervisedOptions}
+ObjectiveOptions = CodialOptions | SupervisedOptions | RotNetOptions | DecoupleOptions
+SYSTEMS: dict[str, type] = {
+    "codial": CodialOptions,
+    "supervised": SupervisedOptions,
+    "rotnet": RotNetOptions,
+    "decouple": DecoupleOptions,
+}
 
 
 @dataclass(frozen=True)
@@ -229,6 +272,9 @@ class Config:
             possible = len(self.views.primary) * (len(self.views.primary) - 1) // 2
             expected = f"at most {possible}, the pairs of {len(self.views.primary)} views (or mi_weight 0)"
             _require(self.objective.pairs <= possible, "objective.pairs", self.objective.pairs, expected)
+        if isinstance(self.objective, RotNetOptions | DecoupleOptions):
+            expected = f"{', '.join(TURNS)}, the four classes of {self.objective.system}"
+            _require(self.views.primary == TURNS, "views.primary", self.views.primary, expected)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -6,10 +6,13 @@ import pytest
 
 from codial.config import (
     SYSTEMS,
+    TURNS,
     CodialOptions,
     Config,
     DataConfig,
+    DecoupleOptions,
     ModelConfig,
+    RotNetOptions,
     SupervisedOptions,
     TrainConfig,
     ViewsConfig,
@@ -33,6 +36,7 @@ OTHER = {
     "views.flip": 0.25,
     "views.crop_area": (0.2, 0.9),
     "views.crop_aspect": (0.5, 2.0),
+    "views.shared_crop": True,
     "views.brightness": 0.4,
     "views.contrast": 0.4,
     "views.saturation": 0.4,
@@ -194,7 +198,7 @@ def test_an_unknown_system_lists_the_known(system):
         assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("options", [CodialOptions, SupervisedOptions])
+@pytest.mark.parametrize("options", SYSTEMS.values())
 def test_options_carry_the_name_of_their_own_system_only(options):
     other = "supervised" if options is CodialOptions else "codial"
     with pytest.raises(CodialError, match=rf"objective.system is '{other}'; expected one of {options().system}"):
@@ -260,7 +264,7 @@ WRONG = {
     int: [2.5, "2.5", "five", "", True, None, float("nan"), [1], {}],
     float: ["fast", "", True, None, float("nan"), float("inf"), [1.0], {}],
     str: [1, None, True, 1.5, ["cpu"]],
-    bool: [1, 0.5, "yes", "", None, [True]],
+    bool: [1, 0.0, "yes", "", None, [True], {}],
 }
 SCALARS = [
     (f"{section}.{f.name}", f.type)
@@ -363,6 +367,33 @@ def test_a_value_out_of_range_is_refused_and_one_on_the_edge_is_taken(name, outs
         override(Config(), {name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "outside", "inside"),
+    [
+        ("cls_weight", [-1], [0]),
+        ("mean_weight", [-1], [0]),
+        ("instance_weight", [-1], [0]),
+        ("dims", [0], [1]),
+        ("negatives", [0], [1]),
+        ("temperature", [0, 0.01], [0.02, 1]),
+        ("bank_momentum", [-0.1, 1], [0, 0.99]),
+    ],
+)
+def test_decouples_settings_have_their_ranges_too(name, outside, inside):
+    for value in outside:
+        with pytest.raises(CodialError, match=rf"^objective.{name} is .*; expected "):
+            DecoupleOptions(**{name: value})
+    for value in inside:
+        assert getattr(DecoupleOptions(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("options", [RotNetOptions, DecoupleOptions])
+def test_systems_of_four_turns_need_these_as_views(options):
+    with pytest.raises(CodialError, match=r"^views.primary is .*'warp'\); expected turn0, turn90, turn180, turn270"):
+        Config(objective=options())
+    assert Config(objective=options(), views=ViewsConfig(primary=TURNS)).views.primary == TURNS
+
+
 def test_pairs_are_bounded_by_the_views_unless_nothing_is_aligned():
     views = ViewsConfig(primary=("turn0", "turn90", "warp"))
     expected = r"^objective.pairs is 10; expected at most 3, the pairs of 3 views \(or mi_weight 0\)"
@@ -374,5 +405,5 @@ def test_pairs_are_bounded_by_the_views_unless_nothing_is_aligned():
 
 
 def test_every_default_is_in_its_range():
-    for part in (DataConfig, ViewsConfig, ModelConfig, CodialOptions, SupervisedOptions, TrainConfig, Config):
+    for part in (DataConfig, ViewsConfig, ModelConfig, *SYSTEMS.values(), TrainConfig, Config):
         assert dataclasses.replace(part()) == part()

@@ -4,13 +4,25 @@ import pytest
 
 import codial
 from codial import presets
-from codial.config import CodialOptions, SupervisedOptions, config_hash, from_dict, to_dict
+from codial.config import (
+    TURNS,
+    CodialOptions,
+    DecoupleOptions,
+    RotNetOptions,
+    SupervisedOptions,
+    config_hash,
+    from_dict,
+    to_dict,
+)
 from codial.errors import CodialError
 
+SCALES = ("photos", "cifar10", "paper", "recommended")
+ABLATIONS = {"codial-cls": "mi_weight", "codial-mi": "cls_weight"}
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", "supervised", "random")
-    for scale in ("photos", "cifar10", "paper", "recommended")
+    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "supervised", "random")
+    for scale in SCALES
+    if not (system in ABLATIONS and scale == "paper")
 ]
 
 
@@ -48,7 +60,7 @@ def test_the_papers_preset_is_its_literal_reading():
     assert config.train.weight_decay == pytest.approx(1e-4 / 3e-4, abs=1e-3)
 
 
-@pytest.mark.parametrize("scale", ["photos", "cifar10", "paper", "recommended"])
+@pytest.mark.parametrize("scale", SCALES)
 def test_systems_differ_in_nothing_but_what_they_are(scale):
     ours, labels, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "supervised", "random"))
     assert labels.objective == SupervisedOptions()
@@ -60,6 +72,38 @@ def test_systems_differ_in_nothing_but_what_they_are(scale):
     assert random.train.epochs == 0
     trained = dataclasses.replace(random.train, epochs=ours.train.epochs)
     assert dataclasses.replace(random, name=ours.name, train=trained) == ours
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("options", [RotNetOptions(), DecoupleOptions()])
+def test_systems_of_four_turns_see_as_many_views(options, scale):
+    """As many a step; in all as many, or less than one epoch more where no whole number of epochs fits."""
+    ours, theirs = codial.preset(f"codial/{scale}"), codial.preset(f"{options.system}/{scale}")
+    assert theirs.objective == options
+    assert theirs.views.primary == TURNS
+    assert 4 * theirs.train.batch == 5 * ours.train.batch
+    assert 0 <= 4 * theirs.train.epochs - 5 * ours.train.epochs < 4
+    kept = ("epochs", "batch", "monitor_every")
+    train = dataclasses.replace(theirs.train, **{name: getattr(ours.train, name) for name in kept})
+    views = dataclasses.replace(theirs.views, primary=ours.views.primary)
+    if scale == "paper":  # one crop and the picture's own colours, as they were published
+        assert views.shared_crop
+        colours = ("brightness", "contrast", "saturation", "hue")
+        assert [getattr(views, name) for name in colours] == [0] * 4
+        as_ours = {name: getattr(ours.views, name) for name in colours}
+        views = dataclasses.replace(views, shared_crop=False, **as_ours)
+    back = dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train, views=views)
+    assert back == ours
+
+
+@pytest.mark.parametrize("scale", ["photos", "cifar10", "recommended"])
+@pytest.mark.parametrize("system", ABLATIONS)
+def test_an_ablation_is_codial_without_one_term(system, scale):
+    ours, without = codial.preset(f"codial/{scale}"), codial.preset(f"{system}/{scale}")
+    weight = ABLATIONS[system]
+    assert getattr(without.objective, weight) == 0
+    objective = dataclasses.replace(without.objective, **{weight: getattr(ours.objective, weight)})
+    assert dataclasses.replace(without, name=ours.name, objective=objective) == ours
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from alike import go, stopping_after, timeless
 from torch import nn
 
 import codial
-from codial.config import to_dict
+from codial.config import TURNS, DecoupleOptions, to_dict
 from codial.errors import CodialError
 from codial.models import AlexNet, synchronise
 from codial.models.norm import SyncNorm
 from codial.objectives import Draws
 from codial.ranks import Ranks, joined
+from codial.runs import read_tensors
 
 CHILD = """
 import json, sys, torch, codial
@@ -73,6 +74,21 @@ def test_two_processes_train_as_one_does(config, alone, tmp_path):
     weights, expected = (r.trunk().state_dict() for r in (run, alone))
     for name, values in expected.items():
         torch.testing.assert_close(weights[name], values, rtol=2e-3, atol=2e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_a_bank_is_the_same_in_all_processes(config, few, tmp_path):
+    """Decouple's, each of whose rows one process made: its terms, and the bank that the first process saved."""
+    views = replace(config.views, primary=TURNS)
+    train = replace(config.train, epochs=3)
+    decouple = replace(config, objective=DecoupleOptions(dims=32, negatives=16), views=views, train=train)
+    expected = go(decouple, tmp_path / "alone", few)
+    finish(together(decouple, tmp_path / "run", tmp_path / "child.py"))
+    run = codial.open_run(tmp_path / "run")
+    for term in ("loss_transform", "loss_mean", "loss_instance"):
+        assert run.curve(term)[1] == pytest.approx(expected.curve(term)[1], rel=2e-3, abs=2e-4), term
+    banks = [read_tensors(r.folder / "checkpoints" / "last.safetensors", "model.bank") for r in (run, expected)]
+    torch.testing.assert_close(banks[0], banks[1], rtol=0, atol=2e-3)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ COLOURS = {
     "random": GREY,
     "supervised": ORANGE,
     "rotnet": VERMILION,
+    "decouple": SKY,
     # terms of the loss, by their names in a run's history
     "loss": BLACK,
     "loss_transform": VERMILION,

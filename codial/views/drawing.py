@@ -37,6 +37,8 @@ def draw(count: int, picture: tuple[int, int], config: ViewsConfig, generator: t
     flip = numbers[:, 0] < config.flip
     warp = numbers[:, 1 : 1 + 4 * POINTS].view(count, 4, POINTS)
     rest = numbers[:, 1 + 4 * POINTS :].view(count, views, per_view)
+    if config.shared_crop:
+        rest = rest[:, :1].expand(-1, views, -1).contiguous()
     tries, factors, order, blurred = rest.split((2 * _CROP_TRIES, 4, 4, 2), -1)
     offsets = (2 * warp[:, :2].mT - 1) * config.warp_offset * config.size
     return Drawn(

@@ -364,6 +364,33 @@ def test_a_pictures_views_are_different_crops_and_colours(generator):
         assert len({tuple(row) for row in part.flatten(0, 1).tolist()}) == 20
 
 
+def test_a_shared_crop_is_one_crop_colour_and_blur_for_all_views(photos, generator):
+    """Turned back, a picture's views are the same pixels; those of other pictures are others."""
+    config = ViewsConfig(size=32, warp_offset=0, blur=0.5, shared_crop=True)
+    views = sample_views(photos["train"].batch(range(8)), config, generator)
+    for shown in views.images:
+        upright = torch.stack([torch.rot90(v, -TURNS[n], (-2, -1)) for v, n in zip(shown, PRIMARY, strict=True)])
+        torch.testing.assert_close(upright, upright[:1].expand_as(upright), atol=1e-4, rtol=0)
+    drawn = views.drawn
+    for part in (drawn.box, drawn.factors, drawn.order, drawn.sigma):
+        assert torch.equal(part, part[:, :1].expand_as(part))
+    assert len({tuple(row) for row in drawn.box[:, 0].tolist()}) == 8
+    assert 0 < int((drawn.sigma[:, 0] > 0).sum()) < 8
+
+
+def test_the_shared_crop_is_the_first_views_own(seed):
+    """All else is drawn as it is without."""
+    apart, shared = (
+        draw(8, (48, 64), ViewsConfig(blur=0.5, shared_crop=shared), torch.Generator().manual_seed(seed))
+        for shared in (False, True)
+    )
+    for name in ("flip", "offsets", "points"):
+        assert torch.equal(getattr(apart, name), getattr(shared, name))
+    for name in ("box", "factors", "order", "sigma"):
+        assert torch.equal(getattr(apart, name)[:, 0], getattr(shared, name)[:, 0])
+        assert not torch.equal(getattr(apart, name), getattr(shared, name))
+
+
 @pytest.mark.parametrize("primary", [PRIMARY, PRIMARY[::-1], ("warp",), ("turn0",), ("turn270", "warp", "turn0")])
 def test_labels_are_places_in_the_list_of_primary_transforms(primary, photos, generator):
     views = sample_views(photos["train"].batch(range(3)), ViewsConfig(size=32, primary=primary), generator)

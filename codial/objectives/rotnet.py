@@ -1,0 +1,34 @@
+"""RotNet: tell by how many quarter turns a picture is turned (Gidaris, Singh, Komodakis, ICLR 2018)."""
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from codial.config import Config
+from codial.models import AlexNet
+from codial.objectives.protocol import Batch, Objective, Terms
+
+
+class RotNet(Objective):
+    """Classify each view by its quarter turn; all four turns of a picture are in the batch.
+
+    The original turns one crop, without colour changes, in another AlexNet, and learns by SGD. Here trunk, optimiser
+    and views are those of every other system, so that what is compared is the task; `views.shared_crop` gives back the
+    one crop.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.trunk = AlexNet(config.model, config.views.size)
+        self.classifier = nn.Linear(self.trunk.features, len(config.views.primary))
+
+    def terms(self, batch: Batch) -> Terms:
+        """Return loss and pretext_accuracy."""
+        labels = batch.views.labels.flatten()
+        logits = self.classifier(self.trunk(batch.views.images.flatten(0, 1))).float()  # [B * 4, 4]
+        with torch.no_grad():
+            accuracy = (logits.argmax(1) == labels).float().mean()
+        return {"loss": cross_entropy(logits, labels), "pretext_accuracy": accuracy}
