@@ -174,6 +174,23 @@ class SupervisedOptions:
 
 
 @dataclass(frozen=True)
+class DeepClusterOptions:
+    """DeepCluster: cross-entropy on clusters of the network's own features, found anew each epoch."""
+
+    system: str = "deepcluster"
+    clusters: int = 128  # 10 to 20 for each class of a small set; the original's 10,000 are for 1.28 million pictures
+    pca_dims: int = 256  # of whitened fc7, as the original
+    kmeans_steps: int = 20  # as the original
+    sobel: bool = True  # as the original: the network sees edges, lest it clusters colours
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("deepcluster",))
+        for name, least in (("clusters", 2), ("pca_dims", 1), ("kmeans_steps", 1)):
+            _require(getattr(self, name) >= least, f"objective.{name}", getattr(self, name), f"at least {least}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -206,8 +223,12 @@ class TrainConfig:
             _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
 
 
-ObjectiveOptions = CodialOptions | SupervisedOptions
-SYSTEMS: dict[str, type] = {"codial": CodialOptions, "supervised": SupervisedOptions}
+ObjectiveOptions = CodialOptions | SupervisedOptions | DeepClusterOptions
+SYSTEMS: dict[str, type] = {
+    "codial": CodialOptions,
+    "supervised": SupervisedOptions,
+    "deepcluster": DeepClusterOptions,
+}
 
 
 @dataclass(frozen=True)
@@ -229,6 +250,9 @@ class Config:
             possible = len(self.views.primary) * (len(self.views.primary) - 1) // 2
             expected = f"at most {possible}, the pairs of {len(self.views.primary)} views (or mi_weight 0)"
             _require(self.objective.pairs <= possible, "objective.pairs", self.objective.pairs, expected)
+        if isinstance(self.objective, DeepClusterOptions):
+            expected = f"turn0 alone: {self.objective.system} has one view a picture, upright"
+            _require(self.views.primary == ("turn0",), "views.primary", self.views.primary, expected)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

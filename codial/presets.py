@@ -3,7 +3,17 @@
 from dataclasses import replace
 from difflib import get_close_matches
 
-from codial.config import CodialOptions, Config, DataConfig, ModelConfig, SupervisedOptions, TrainConfig, ViewsConfig
+from codial.config import (
+    CodialOptions,
+    Config,
+    DataConfig,
+    DeepClusterOptions,
+    ModelConfig,
+    ObjectiveOptions,
+    SupervisedOptions,
+    TrainConfig,
+    ViewsConfig,
+)
 from codial.errors import CodialError
 
 # The literal reading of the paper, at the scale of its CIFAR-10 column.
@@ -36,14 +46,14 @@ _PHOTOS = replace(
 _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
 
 
-def _supervised(base: Config) -> Config:
-    """One view a picture, upright: the label is the target. More pictures a step and more epochs even the views out."""
+def _upright(base: Config, objective: ObjectiveOptions) -> Config:
+    """One view a picture, upright. More pictures a step and more epochs even the views out."""
     more, train = len(base.views.primary), base.train
     train = replace(
         train, batch=train.batch * more, epochs=train.epochs * more, monitor_every=train.monitor_every * more
     )
     views = replace(base.views, primary=("turn0",))
-    return replace(base, objective=SupervisedOptions(), views=views, train=train)
+    return replace(base, objective=objective, views=views, train=train)
 
 
 def _random(base: Config) -> Config:
@@ -51,7 +61,12 @@ def _random(base: Config) -> Config:
     return replace(base, train=replace(base.train, epochs=0))
 
 
-_SYSTEMS = {"codial": lambda base: base, "supervised": _supervised, "random": _random}
+_SYSTEMS = {
+    "codial": lambda base: base,
+    "supervised": lambda base: _upright(base, SupervisedOptions()),
+    "deepcluster": lambda base: _upright(base, DeepClusterOptions()),
+    "random": _random,
+}
 PRESETS = {
     f"{system}/{scale}": replace(make(base), name=f"{system}/{scale}")
     for system, make in _SYSTEMS.items()

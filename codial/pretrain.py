@@ -106,7 +106,8 @@ class _Loop:
         self.total = self.epoch_steps * train.epochs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(self.config.seed, "weights", 0))
-            self.objective = objectives.build(self.config, len(images.classes) if images.labelled else 0)
+            classes = len(images.classes) if images.labelled else 0
+            self.objective = objectives.build(self.config, classes, len(images))
         self.objective.to(device).to(memory_format=torch.channels_last)
         if train.sync_norm:
             synchronise(self.objective, ranks, device)

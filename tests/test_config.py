@@ -192,7 +192,7 @@ def test_an_unknown_system_lists_the_known(system):
         assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("options", [CodialOptions, SupervisedOptions])
+@pytest.mark.parametrize("options", SYSTEMS.values())
 def test_options_carry_the_name_of_their_own_system_only(options):
     other = "supervised" if options is CodialOptions else "codial"
     with pytest.raises(CodialError, match=rf"objective.system is '{other}'; expected one of {options().system}"):
@@ -371,5 +371,5 @@ def test_pairs_are_bounded_by_the_views_unless_nothing_is_aligned():
 
 
 def test_every_default_is_in_its_range():
-    for part in (DataConfig, ViewsConfig, ModelConfig, CodialOptions, SupervisedOptions, TrainConfig, Config):
+    for part in (DataConfig, ViewsConfig, ModelConfig, *SYSTEMS.values(), TrainConfig, Config):
         assert dataclasses.replace(part()) == part()

@@ -4,12 +4,12 @@ import pytest
 
 import codial
 from codial import presets
-from codial.config import CodialOptions, SupervisedOptions, config_hash, from_dict, to_dict
+from codial.config import SYSTEMS, CodialOptions, config_hash, from_dict, to_dict
 from codial.errors import CodialError
 
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", "supervised", "random")
+    for system in ("codial", "supervised", "deepcluster", "random")
     for scale in ("photos", "cifar10", "paper", "recommended")
 ]
 
@@ -50,13 +50,18 @@ def test_the_papers_preset_is_its_literal_reading():
 
 @pytest.mark.parametrize("scale", ["photos", "cifar10", "paper", "recommended"])
 def test_systems_differ_in_nothing_but_what_they_are(scale):
-    ours, labels, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "supervised", "random"))
-    assert labels.objective == SupervisedOptions()
-    assert labels.views.primary == ("turn0",)
-    for name in ("epochs", "batch", "monitor_every"):  # as many views a step and in all, one of each picture
-        assert getattr(labels.train, name) == 5 * getattr(ours.train, name)
-    back = dataclasses.replace(labels.views, primary=ours.views.primary)
-    assert dataclasses.replace(labels, name=ours.name, objective=ours.objective, views=back, train=ours.train) == ours
+    ours, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "random"))
+    for system in ("supervised", "deepcluster"):
+        other = codial.preset(f"{system}/{scale}")
+        assert other.objective == SYSTEMS[system]()
+        assert other.views.primary == ("turn0",)
+        for name in ("epochs", "batch", "monitor_every"):  # as many views a step and in all, one of each picture
+            assert getattr(other.train, name) == 5 * getattr(ours.train, name)
+        own = {name: getattr(ours, name) for name in ("name", "objective", "train")}
+        back = dataclasses.replace(other.views, primary=ours.views.primary)
+        train = dataclasses.replace(ours.train, epochs=other.train.epochs, batch=other.train.batch)
+        assert dataclasses.replace(train, monitor_every=other.train.monitor_every) == other.train
+        assert dataclasses.replace(other, views=back, **own) == ours
     assert random.train.epochs == 0
     trained = dataclasses.replace(random.train, epochs=ours.train.epochs)
     assert dataclasses.replace(random, name=ours.name, train=trained) == ours

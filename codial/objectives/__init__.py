@@ -2,19 +2,23 @@
 
 from codial.config import Config
 from codial.objectives.codial import Codial
+from codial.objectives.deepcluster import DeepCluster
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.supervised import Supervised
 
-__all__ = ["Batch", "Codial", "Draws", "Objective", "Supervised", "Terms", "build"]
+__all__ = ["Batch", "Codial", "DeepCluster", "Draws", "Objective", "Supervised", "Terms", "build"]
 
 
-def build(config: Config, classes: int) -> Objective:
+def build(config: Config, classes: int, pictures: int = 0) -> Objective:
     """Return the system that `config.objective` asks for, freshly initialised from torch's current random state.
 
     Args:
         config: of the run.
         classes: number of picture labels, for systems that use them; 0 where a picture has none.
+        pictures: N, the number of pictures in the set, for systems that remember something of each.
     """
     if config.objective.system == "supervised":
         return Supervised(config, classes)
+    if config.objective.system == "deepcluster":
+        return DeepCluster(config, pictures)
     return Codial(config)
