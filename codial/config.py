@@ -191,6 +191,28 @@ class DeepClusterOptions:
 
 
 @dataclass(frozen=True)
+class CmcOptions:
+    """CMC: lightness and colours of a view are each told in a memory of the other."""
+
+    system: str = "cmc"
+    loss: str = "nce"  # noise-contrastive estimation, as the original; infonce: a softmax over the same scores
+    negatives: int = 4096  # K, drawn uniformly from the set for each picture; of the released weights
+    dims: int = 128  # of a remembered vector, as the original
+    temperature: float = 0.07  # T, which divides a cosine, as the original
+    bank_momentum: float = 0.5  # part of a remembered vector that stays when its picture is seen again, as the original
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("cmc",))
+        _require_choice("objective.loss", self.loss, ("nce", "infonce"))
+        for name in ("negatives", "dims"):
+            _require(getattr(self, name) >= 1, f"objective.{name}", getattr(self, name), "at least 1")
+        high_enough = self.temperature >= 0.02
+        _require(high_enough, "objective.temperature", self.temperature, "at least 0.02, for exp(1 / T) is computed")
+        _require(0 <= self.bank_momentum < 1, "objective.bank_momentum", self.bank_momentum, "a part in [0, 1)")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -223,11 +245,12 @@ class TrainConfig:
             _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
 
 
-ObjectiveOptions = CodialOptions | SupervisedOptions | DeepClusterOptions
+ObjectiveOptions = CodialOptions | SupervisedOptions | DeepClusterOptions | CmcOptions
 SYSTEMS: dict[str, type] = {
     "codial": CodialOptions,
     "supervised": SupervisedOptions,
     "deepcluster": DeepClusterOptions,
+    "cmc": CmcOptions,
 }
 
 
@@ -250,7 +273,7 @@ class Config:
             possible = len(self.views.primary) * (len(self.views.primary) - 1) // 2
             expected = f"at most {possible}, the pairs of {len(self.views.primary)} views (or mi_weight 0)"
             _require(self.objective.pairs <= possible, "objective.pairs", self.objective.pairs, expected)
-        if isinstance(self.objective, DeepClusterOptions):
+        if isinstance(self.objective, DeepClusterOptions | CmcOptions):
             expected = f"turn0 alone: {self.objective.system} has one view a picture, upright"
             _require(self.views.primary == ("turn0",), "views.primary", self.views.primary, expected)
 

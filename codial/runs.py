@@ -28,7 +28,7 @@ from torch import Tensor
 import codial.config as configs
 from codial.config import Config
 from codial.errors import CodialError
-from codial.models import AlexNet, build_trunk
+from codial.models import Trunk, build_trunk
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Run:
         """True when the run has done all its epochs."""
         return bool(self.progress.get("finished"))
 
-    def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> AlexNet:
+    def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> Trunk:
         """Return the trained trunk in evaluation mode.
 
         Args:

@@ -9,7 +9,7 @@ from codial.errors import CodialError
 
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", "supervised", "deepcluster", "random")
+    for system in ("codial", "supervised", "deepcluster", "cmc", "random")
     for scale in ("photos", "cifar10", "paper", "recommended")
 ]
 
@@ -51,9 +51,10 @@ def test_the_papers_preset_is_its_literal_reading():
 @pytest.mark.parametrize("scale", ["photos", "cifar10", "paper", "recommended"])
 def test_systems_differ_in_nothing_but_what_they_are(scale):
     ours, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "random"))
-    for system in ("supervised", "deepcluster"):
+    for system in ("supervised", "deepcluster", "cmc"):
         other = codial.preset(f"{system}/{scale}")
-        assert other.objective == SYSTEMS[system]()
+        assert isinstance(other.objective, SYSTEMS[system])
+        assert other.objective == SYSTEMS[system]() or (system == "cmc" and scale != "paper")
         assert other.views.primary == ("turn0",)
         for name in ("epochs", "batch", "monitor_every"):  # as many views a step and in all, one of each picture
             assert getattr(other.train, name) == 5 * getattr(ours.train, name)

@@ -27,8 +27,8 @@ _PRETRAIN = """\
 Train a network without labels. The run's folder is written as training goes
 on. Ctrl-C ends the step under way and saves; the same command goes on from
 there, and returns at once when the run is finished. Presets are named
-SYSTEM/SCALE: codial, deepcluster, supervised or random (untrained) at photos or
-cifar10 (a laptop), recommended or paper (a GPU)."""
+SYSTEM/SCALE: codial, deepcluster, cmc, supervised or random (untrained) at
+photos or cifar10 (a laptop), recommended or paper (a GPU)."""
 _PRETRAIN_EXAMPLES = """\
   codial pretrain --list                  the presets
   codial pretrain codial/photos --show    every setting that --set can change

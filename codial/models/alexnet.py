@@ -8,9 +8,7 @@ from torch.nn.functional import conv2d, max_pool2d, pad, pixel_unshuffle
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-
-TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
-CONV_TAPS = TAPS[:5]
+from codial.models.trunk import CONV_TAPS, TAPS, Trunk
 
 #           channels, kernel, stride, groups
 _CONVS = (
@@ -113,8 +111,8 @@ def width_of(channels: int, factor: float) -> int:
     return max(8, 8 * round(channels * factor / 8))
 
 
-class AlexNet(nn.Module):
-    """The trunk F_theta with taps conv1..conv5, fc6 and fc7, each after batch norm and ReLU.
+class AlexNet(Trunk):
+    """AlexNet with taps conv1..conv5, fc6 and fc7, each after batch norm and ReLU.
 
     Input is [B, 3, S, S] float in [0, 1]; the colour normalisation of the config is part of the trunk. Maps at a tap
     are taken before the pooling that follows conv1 and conv2.
@@ -144,10 +142,6 @@ class AlexNet(nn.Module):
         self.fc6 = self._dense(flat, self.features)
         self.fc7 = self._dense(self.features, self.features)
         self._initialise(config)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return fc7, [B, features], of views [B, 3, S, S] in [0, 1]."""
-        return self.taps(images, ("fc7",))["fc7"]
 
     def taps(self, images: Tensor, names: Iterable[str] = TAPS) -> dict[str, Tensor]:
         """Return the named activations in the network's order, computing no layer past the last one asked for.

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from codial.config import ModelConfig
-from codial.models.alexnet import TAPS, AlexNet, check_pictures
+from codial.models.alexnet import AlexNet, check_pictures
+from codial.models.trunk import TAPS
 
 _ACROSS = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 

@@ -1,12 +1,13 @@
 """The systems, one file each, behind one small protocol; the trainer knows none of them by name."""
 
 from codial.config import Config
+from codial.objectives.cmc import Cmc
 from codial.objectives.codial import Codial
 from codial.objectives.deepcluster import DeepCluster
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.supervised import Supervised
 
-__all__ = ["Batch", "Codial", "DeepCluster", "Draws", "Objective", "Supervised", "Terms", "build"]
+__all__ = ["Batch", "Cmc", "Codial", "DeepCluster", "Draws", "Objective", "Supervised", "Terms", "build"]
 
 
 def build(config: Config, classes: int, pictures: int = 0) -> Objective:
@@ -21,4 +22,6 @@ def build(config: Config, classes: int, pictures: int = 0) -> Objective:
         return Supervised(config, classes)
     if config.objective.system == "deepcluster":
         return DeepCluster(config, pictures)
+    if config.objective.system == "cmc":
+        return Cmc(config, pictures)
     return Codial(config)

@@ -8,7 +8,7 @@ from codial.config import Config, DeepClusterOptions, TrainConfig
 from codial.data import Pictures
 from codial.devices import to_device
 from codial.errors import CodialError
-from codial.models import build_trunk
+from codial.models import AlexNet, build_trunk
 from codial.objectives.clusters import entropy, kmeans, mutual_information, whiten
 from codial.objectives.protocol import Batch, Objective, Terms, adamw
 from codial.views import plain_view
@@ -51,7 +51,9 @@ class DeepCluster(Objective):
                 " than pictures, such as ten for each kind that you expect."
             )
         self.options = options
-        self.trunk = build_trunk(config)
+        trunk = build_trunk(config)
+        assert isinstance(trunk, AlexNet)
+        self.trunk: AlexNet = trunk
         self.head = nn.Linear(self.trunk.features, options.clusters)
         self.register_buffer("labels", torch.zeros(pictures, dtype=torch.int64))  # each picture's cluster
         self.register_buffer("nmi", torch.zeros(()))  # with the epoch before; 0 in the first
