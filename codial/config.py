@@ -181,6 +181,7 @@ class DeepClusterOptions:
     clusters: int = 128  # 10 to 20 for each class of a small set; the original's 10,000 are for 1.28 million pictures
     pca_dims: int = 256  # of whitened fc7, as the original
     kmeans_steps: int = 20  # as the original
+    head_rate: float = 10.0  # the head's lr over the trunk's: an epoch of few steps is all that a head has
     sobel: bool = True  # as the original: the network sees edges, lest it clusters colours
 
     def __post_init__(self) -> None:
@@ -188,6 +189,7 @@ class DeepClusterOptions:
         _require_choice("objective.system", self.system, ("deepcluster",))
         for name, least in (("clusters", 2), ("pca_dims", 1), ("kmeans_steps", 1)):
             _require(getattr(self, name) >= least, f"objective.{name}", getattr(self, name), f"at least {least}")
+        _require(self.head_rate > 0, "objective.head_rate", self.head_rate, "a positive factor")
 
 
 @dataclass(frozen=True)

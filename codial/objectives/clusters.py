@@ -28,7 +28,8 @@ def whiten(features: Tensor, dims: int) -> Tensor:
 def kmeans(points: Tensor, clusters: int, steps: int, generator: torch.Generator) -> Tensor:
     """Return each point's cluster, [N] int64, by Lloyd's algorithm from randomly chosen points.
 
-    A centre that no point is nearest to moves to a point that is far from its own.
+    A centre that no point is nearest to moves to a point that is far from its own. FAISS would do, but then a run's
+    numbers would depend on whether it is installed.
 
     Args:
         points: [N, D] float.

@@ -23,10 +23,10 @@ class DeepCluster(Objective):
     (k-means). Pictures are then drawn so that every cluster that is not empty comes equally often.
 
     Departures from the original: the trunk and the optimiser are those that all systems share (batch norm on the dense
-    layers too, no dropout, grouped convolutions, AdamW with a cosine schedule; the head's part of it starts anew with
-    the head); k-means gives an empty cluster a far picture instead of splitting a large one; a small cluster's pictures
-    are repeated equally often instead of at random; Sobel's filters repeat the edge pixels; the crops and colours are
-    the config's.
+    layers too, no dropout, grouped convolutions, AdamW with a cosine schedule, under which the last heads hardly learn;
+    the head has a higher rate, and its part of AdamW starts anew with it); k-means gives an empty cluster a far picture
+    instead of a part of a large one; a small cluster's pictures are repeated equally often instead of at random;
+    Sobel's filters repeat the edge pixels; the crops and colours are the config's.
 
     Args:
         config: of the run; `config.objective` holds DeepCluster's options.
@@ -62,7 +62,9 @@ class DeepCluster(Objective):
 
     def optimisers(self, train: TrainConfig) -> dict[str, torch.optim.Optimizer]:
         """Return one optimiser, which is kept: a new head is to start without the old one's moments."""
-        self.optimiser = adamw(self, train)
+        self.optimiser = adamw(self.trunk, train)
+        head = {"params": list(self.head.parameters()), "lr": train.lr * self.options.head_rate, "weight_decay": 0.0}
+        self.optimiser.add_param_group(head)
         return {"loss": self.optimiser}
 
     def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator) -> None:

@@ -65,6 +65,13 @@ def test_steps_lower_the_loss_of_a_fixed_batch(system, config, few, generator, s
     assert losses[-1] < losses[0] - 0.1
 
 
+def test_the_head_alone_learns_at_its_own_rate(system, config):
+    rates = {p: group["lr"] for group in system.optimiser.param_groups for p in group["params"]}
+    assert {rates[p] for p in system.trunk.parameters()} == {config.train.lr}
+    assert {rates[p] for p in system.head.parameters()} == {10 * config.train.lr}
+    assert set(rates) == set(system.parameters())
+
+
 # Clusters
 
 
@@ -192,7 +199,7 @@ def test_several_processes_are_refused(system, config, few, seed):
         system.terms(batch)
 
 
-@pytest.mark.parametrize(("name", "outside"), [("clusters", 1), ("pca_dims", 0), ("kmeans_steps", 0)])
+@pytest.mark.parametrize(("name", "outside"), [("clusters", 1), ("pca_dims", 0), ("kmeans_steps", 0), ("head_rate", 0)])
 def test_options_out_of_range_are_refused(name, outside):
-    with pytest.raises(CodialError, match=rf"^objective.{name} is {outside}; expected at least {outside + 1}"):
+    with pytest.raises(CodialError, match=rf"^objective.{name} is {outside}.*; expected (at least|a positive)"):
         DeepClusterOptions(**{name: outside})
