@@ -212,6 +212,47 @@ class DecoupleOptions:
 
 
 @dataclass(frozen=True)
+class DeepClusterOptions:
+    """DeepCluster: cross-entropy on clusters of the network's own features, found anew each epoch."""
+
+    system: str = "deepcluster"
+    clusters: int = 128  # 10 to 20 for each class of a small set; the original's 10,000 are for 1.28 million pictures
+    pca_dims: int = 256  # of whitened fc7, as the original
+    kmeans_steps: int = 20  # as the original
+    head_rate: float = 10.0  # the head's lr over the trunk's: an epoch of few steps is all that a head has
+    sobel: bool = True  # as the original: the network sees edges, lest it clusters colours
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("deepcluster",))
+        for name, least in (("clusters", 2), ("pca_dims", 1), ("kmeans_steps", 1)):
+            _require(getattr(self, name) >= least, f"objective.{name}", getattr(self, name), f"at least {least}")
+        _require(self.head_rate > 0, "objective.head_rate", self.head_rate, "a positive factor")
+
+
+@dataclass(frozen=True)
+class CmcOptions:
+    """CMC: lightness and colours of a view are each told in a memory of the other."""
+
+    system: str = "cmc"
+    loss: str = "nce"  # noise-contrastive estimation, as the original; infonce: a softmax over the same scores
+    negatives: int = 4096  # K, drawn uniformly from the set for each picture; of the released weights
+    dims: int = 128  # of a remembered vector, as the original
+    temperature: float = 0.07  # T, which divides a cosine, as the original
+    bank_momentum: float = 0.5  # part of a remembered vector that stays when its picture is seen again, as the original
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("cmc",))
+        _require_choice("objective.loss", self.loss, ("nce", "infonce"))
+        for name in ("negatives", "dims"):
+            _require(getattr(self, name) >= 1, f"objective.{name}", getattr(self, name), "at least 1")
+        high_enough = self.temperature >= 0.02
+        _require(high_enough, "objective.temperature", self.temperature, "at least 0.02, for exp(1 / T) is computed")
+        _require(0 <= self.bank_momentum < 1, "objective.bank_momentum", self.bank_momentum, "a part in [0, 1)")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -244,12 +285,14 @@ class TrainConfig:
             _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
 
 
-ObjectiveOptions = CodialOptions | SupervisedOptions | RotNetOptions | DecoupleOptions
+ObjectiveOptions = CodialOptions | SupervisedOptions | RotNetOptions | DecoupleOptions | DeepClusterOptions | CmcOptions
 SYSTEMS: dict[str, type] = {
     "codial": CodialOptions,
     "supervised": SupervisedOptions,
     "rotnet": RotNetOptions,
     "decouple": DecoupleOptions,
+    "deepcluster": DeepClusterOptions,
+    "cmc": CmcOptions,
 }
 
 
@@ -275,6 +318,9 @@ class Config:
         if isinstance(self.objective, RotNetOptions | DecoupleOptions):
             expected = f"{', '.join(TURNS)}, the four classes of {self.objective.system}"
             _require(self.views.primary == TURNS, "views.primary", self.views.primary, expected)
+        if isinstance(self.objective, DeepClusterOptions | CmcOptions):
+            expected = f"turn0 alone: {self.objective.system} has one view a picture, upright"
+            _require(self.views.primary == ("turn0",), "views.primary", self.views.primary, expected)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

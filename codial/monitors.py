@@ -6,12 +6,12 @@ from torch.nn.functional import normalize, one_hot
 
 from codial.data import Pictures
 from codial.devices import to_device
-from codial.models import AlexNet
+from codial.models import Trunk
 from codial.views import plain_view
 
 
 @torch.no_grad()
-def measure(trunk: AlexNet, images: Pictures, count: int, bf16: bool = False) -> dict[str, float]:
+def measure(trunk: Trunk, images: Pictures, count: int, bf16: bool = False) -> dict[str, float]:
     """Return the monitors of a trunk: feature_std and rankme of fc7 and, with labels, knn (fc7) and probe (conv5).
 
     A fixed choice of pictures is split into four fifths that are known and one that is asked for. All are training

@@ -6,10 +6,12 @@ from math import ceil
 
 from codial.config import (
     TURNS,
+    CmcOptions,
     CodialOptions,
     Config,
     DataConfig,
     DecoupleOptions,
+    DeepClusterOptions,
     ModelConfig,
     ObjectiveOptions,
     RotNetOptions,
@@ -98,6 +100,17 @@ def _supervised(base: Config) -> Config:
     return _with_primary(base, ("turn0",), SupervisedOptions())
 
 
+def _deepcluster(base: Config) -> Config:
+    return _with_primary(base, ("turn0",), DeepClusterOptions())
+
+
+def _cmc(base: Config) -> Config:
+    """Small sets do better, by the original's authors, with a softmax and fewer negatives; not measured here."""
+    return _with_primary(
+        base, ("turn0",), CmcOptions() if base is _PAPER else CmcOptions(loss="infonce", negatives=512)
+    )
+
+
 def _random(base: Config) -> Config:
     """The same network before its first step."""
     return replace(base, train=replace(base.train, epochs=0))
@@ -109,6 +122,8 @@ _SYSTEMS = {
     "codial-mi": (_without_discrimination, _ABLATION_SCALES),
     "rotnet": (_rotnet, _TURN_SCALES),
     "decouple": (_decouple, _TURN_SCALES),
+    "deepcluster": (_deepcluster, _SCALES),
+    "cmc": (_cmc, _SCALES),
     "supervised": (_supervised, _SCALES),
     "random": (_random, _SCALES),
 }

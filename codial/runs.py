@@ -28,7 +28,7 @@ from torch import Tensor
 import codial.config as configs
 from codial.config import Config
 from codial.errors import CodialError
-from codial.models import AlexNet
+from codial.models import Trunk, build_trunk
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Run:
         """True when the run has done all its epochs."""
         return bool(self.progress.get("finished"))
 
-    def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> AlexNet:
+    def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> Trunk:
         """Return the trained trunk in evaluation mode.
 
         Args:
@@ -88,7 +88,7 @@ class Run:
         if not path.exists():
             raise CodialError(f"{self.folder} has no {which!r} checkpoint yet; wait for its first, or train it.")
         weights = {k.removeprefix("model.trunk."): v for k, v in read_tensors(path, "model.trunk.").items()}
-        trunk = AlexNet(self.config.model, self.config.views.size)
+        trunk = build_trunk(self.config)
         load_exactly(trunk, weights, path)
         return trunk.eval().to(device)
 

@@ -5,11 +5,11 @@ import pytest
 import codial
 from codial import presets
 from codial.config import (
+    SYSTEMS,
     TURNS,
     CodialOptions,
     DecoupleOptions,
     RotNetOptions,
-    SupervisedOptions,
     config_hash,
     from_dict,
     to_dict,
@@ -20,7 +20,7 @@ SCALES = ("photos", "cifar10", "paper", "recommended")
 ABLATIONS = {"codial-cls": "mi_weight", "codial-mi": "cls_weight"}
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "supervised", "random")
+    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "deepcluster", "cmc", "supervised", "random")
     for scale in SCALES
     if not (system in ABLATIONS and scale == "paper")
 ]
@@ -62,13 +62,19 @@ def test_the_papers_preset_is_its_literal_reading():
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_systems_differ_in_nothing_but_what_they_are(scale):
-    ours, labels, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "supervised", "random"))
-    assert labels.objective == SupervisedOptions()
-    assert labels.views.primary == ("turn0",)
-    for name in ("epochs", "batch", "monitor_every"):  # as many views a step and in all, one of each picture
-        assert getattr(labels.train, name) == 5 * getattr(ours.train, name)
-    back = dataclasses.replace(labels.views, primary=ours.views.primary)
-    assert dataclasses.replace(labels, name=ours.name, objective=ours.objective, views=back, train=ours.train) == ours
+    ours, random = (codial.preset(f"{system}/{scale}") for system in ("codial", "random"))
+    for system in ("supervised", "deepcluster", "cmc"):
+        other = codial.preset(f"{system}/{scale}")
+        assert isinstance(other.objective, SYSTEMS[system])
+        assert other.objective == SYSTEMS[system]() or (system == "cmc" and scale != "paper")
+        assert other.views.primary == ("turn0",)
+        for name in ("epochs", "batch", "monitor_every"):  # as many views a step and in all, one of each picture
+            assert getattr(other.train, name) == 5 * getattr(ours.train, name)
+        own = {name: getattr(ours, name) for name in ("name", "objective", "train")}
+        back = dataclasses.replace(other.views, primary=ours.views.primary)
+        train = dataclasses.replace(ours.train, epochs=other.train.epochs, batch=other.train.batch)
+        assert dataclasses.replace(train, monitor_every=other.train.monitor_every) == other.train
+        assert dataclasses.replace(other, views=back, **own) == ours
     assert random.train.epochs == 0
     trained = dataclasses.replace(random.train, epochs=ours.train.epochs)
     assert dataclasses.replace(random, name=ours.name, train=trained) == ours

@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 import torch
 from alike import go, stopping_after, timeless
+from safetensors.torch import load_file
 from torch import nn
 
 import codial
-from codial.config import TURNS, DecoupleOptions, to_dict
+from codial.config import TURNS, CmcOptions, DecoupleOptions, to_dict
 from codial.errors import CodialError
 from codial.models import AlexNet, synchronise
 from codial.models.norm import SyncNorm
@@ -89,6 +90,21 @@ def test_a_bank_is_the_same_in_all_processes(config, few, tmp_path):
         assert run.curve(term)[1] == pytest.approx(expected.curve(term)[1], rel=2e-3, abs=2e-4), term
     banks = [read_tensors(r.folder / "checkpoints" / "last.safetensors", "model.bank") for r in (run, expected)]
     torch.testing.assert_close(banks[0], banks[1], rtol=0, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_remember_pictures_as_one_does(config, few, tmp_path):
+    """CMC's memories are filled by all processes; its negatives and constants are those of the whole batch."""
+    views, objective = replace(config.views, primary=("turn0",)), CmcOptions(negatives=16, dims=8)
+    config = replace(config, views=views, objective=objective)
+    finish(together(config, tmp_path / "run", tmp_path / "child.py"))
+    run, alone = codial.open_run(tmp_path / "run"), go(config, tmp_path / "alone", few)
+    torch.testing.assert_close(losses(run), losses(alone), rtol=1e-3, atol=1e-3)
+    shared, own = (load_file(r.folder / "checkpoints" / "last.safetensors") for r in (run, alone))
+    for name in ("lightness_bank", "colour_bank"):
+        for part in ("memory", "constant"):
+            key = f"model.{name}.{part}"
+            torch.testing.assert_close(shared[key], own[key], rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.slow

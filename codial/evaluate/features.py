@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 from tqdm import tqdm
 
 from codial.data import Pictures
-from codial.models import AlexNet
+from codial.models import Trunk
 from codial.pretrain import choose_device
 from codial.runs import Run
 from codial.views import plain_view
@@ -16,14 +16,14 @@ from codial.views import plain_view
 BATCH = 256  # pictures at a time
 
 
-def trunk_of(source: Run | AlexNet, device: str = "auto") -> AlexNet:
+def trunk_of(source: Run | Trunk, device: str = "auto") -> Trunk:
     """Return a run's last trunk on a device, "auto" being a GPU when there is one; or the trunk itself, where it is."""
-    return source if isinstance(source, AlexNet) else source.trunk(device=choose_device(device))
+    return source if isinstance(source, Trunk) else source.trunk(device=choose_device(device))
 
 
 @torch.no_grad()
 def taps(
-    source: Run | AlexNet,
+    source: Run | Trunk,
     images: Pictures | Tensor,
     layers: Iterable[str],
     *,
@@ -62,7 +62,7 @@ def taps(
 
 
 def features(
-    source: Run | AlexNet,
+    source: Run | Trunk,
     images: Pictures | Tensor,
     layer: str = "fc7",
     *,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate.features import taps, trunk_of
-from codial.models import CONV_TAPS, AlexNet
+from codial.models import CONV_TAPS, Trunk
 from codial.runs import Run, write_safely
 
 
@@ -103,7 +103,7 @@ class ProbeReport:
 
 
 def probe(
-    source: Run | AlexNet,
+    source: Run | Trunk,
     train: Pictures,
     test: Pictures,
     config: ProbeConfig | None = None,
@@ -150,7 +150,7 @@ def probe(
 
 
 def _inputs(
-    trunk: AlexNet, train: Pictures, test: Pictures, config: ProbeConfig, progress: bool
+    trunk: Trunk, train: Pictures, test: Pictures, config: ProbeConfig, progress: bool
 ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """Return standardised vectors by layer: of the known pictures, plain and mirrored, and of those asked for."""
     pooled: dict[str, Any] = {"dims": config.dims, "pool": config.pool, "progress": progress}

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate.features import features, trunk_of
-from codial.models import AlexNet
+from codial.models import Trunk
 from codial.runs import Run
 
 
@@ -27,7 +27,7 @@ class LayerMap:
 
 
 def map_layers(
-    source: Run | AlexNet,
+    source: Run | Trunk,
     images: Pictures,
     layers: Iterable[str],
     *,

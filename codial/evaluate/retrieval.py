@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate.features import features, trunk_of
-from codial.models import AlexNet
+from codial.models import Trunk
 from codial.results import write_report
 from codial.runs import Run
 
@@ -30,7 +30,7 @@ class Found:
 
 
 def retrieve(
-    source: Run | AlexNet,
+    source: Run | Trunk,
     gallery: Pictures,
     queries: Pictures,
     k: int = 7,

@@ -1,8 +1,34 @@
 """The trunk and the small networks on top of it."""
 
-from codial.models.alexnet import CONV_TAPS, TAPS, AlexNet
+from codial.config import CmcOptions, Config, DeepClusterOptions
+from codial.models.alexnet import AlexNet
 from codial.models.critic import Critic
 from codial.models.head import StochasticHead, to_gaussian
+from codial.models.lab import LabHalves, to_lab
 from codial.models.norm import synchronise
+from codial.models.sobel import SobelAlexNet
+from codial.models.trunk import CONV_TAPS, TAPS, Trunk
 
-__all__ = ["CONV_TAPS", "TAPS", "AlexNet", "Critic", "StochasticHead", "synchronise", "to_gaussian"]
+__all__ = [
+    "CONV_TAPS",
+    "TAPS",
+    "AlexNet",
+    "Critic",
+    "LabHalves",
+    "SobelAlexNet",
+    "StochasticHead",
+    "Trunk",
+    "build_trunk",
+    "synchronise",
+    "to_gaussian",
+    "to_lab",
+]
+
+
+def build_trunk(config: Config) -> Trunk:
+    """Return the trunk of the system that `config.objective` asks for, initialised from torch's random state."""
+    if isinstance(config.objective, DeepClusterOptions) and config.objective.sobel:
+        return SobelAlexNet(config.model, config.views.size)
+    if isinstance(config.objective, CmcOptions):
+        return LabHalves(config.model, config.views.size)
+    return AlexNet(config.model, config.views.size)

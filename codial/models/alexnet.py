@@ -8,9 +8,7 @@ from torch.nn.functional import conv2d, max_pool2d, pad, pixel_unshuffle
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-
-TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
-CONV_TAPS = TAPS[:5]
+from codial.models.trunk import CONV_TAPS, TAPS, Trunk
 
 #           channels, kernel, stride, groups
 _CONVS = (
@@ -22,6 +20,8 @@ _CONVS = (
 )
 _FULL_PADDING = (2, 2, 1, 1, 1)  # the classic 224-pixel form
 _FC = 4096
+
+Channels = tuple[float, ...]  # one number an input channel
 
 
 class _Conv(nn.Module):
@@ -40,19 +40,29 @@ class _Conv(nn.Module):
 
 
 class _First(_Conv):
-    """conv1 on pixels in [0, 1], which it brings to the config's zero mean and unit deviation.
+    """conv1 on pixels in [0, 1] (or other channels), which it brings to zero mean and unit deviation.
 
     Squares as wide as the stride are folded into channels, and a convolution without a stride goes over those: the same
     sums in half the time, over many channels and few taps instead of three channels and 121 taps.
+
+    Args:
+        mean: of each input channel.
+        std: likewise.
+        outputs: channels.
+        kernel: side.
+        stride: in pixels.
+        padding: None means "same".
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: ModelConfig, outputs: int, kernel: int, stride: int, padding: int | None) -> None:
-        super().__init__(3, outputs, kernel, stride, 1, padding)
-        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+    def __init__(
+        self, mean: Channels, std: Channels, outputs: int, kernel: int, stride: int, padding: int | None
+    ) -> None:
+        super().__init__(len(mean), outputs, kernel, stride, 1, padding)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride, length = self.conv.kernel_size[0], self.conv.stride[0], x.shape[-1]
@@ -62,7 +72,8 @@ class _First(_Conv):
             side, before = (length + 2 * self.padding - kernel) // stride + 1, self.padding
         # One pixel more of padding, and one tap in front of the kernel: then the squares always suffice.
         weight = pad(self.conv.weight / self.std, 2 * (1, -(kernel + 1) % stride))
-        squares = torch.eye(3 * stride**2, device=x.device).view(-1, 3, stride, stride)
+        channels = x.shape[1]
+        squares = torch.eye(channels * stride**2, device=x.device).view(-1, channels, stride, stride)
         squares = squares.contiguous(memory_format=torch.channels_last)
         outside, part = divmod(before + 1, stride)
         if part or length % stride:
@@ -71,6 +82,16 @@ class _First(_Conv):
         else:  # whole squares of padding can wait, and spare a pass over the pixels
             x = conv2d(x, squares, -self.mean.flatten().repeat_interleave(stride**2), stride=stride)
         return torch.relu_(self.norm(conv2d(x, pixel_unshuffle(weight, stride), padding=outside)))
+
+
+def check_pictures(images: Tensor, channels: int, size: int) -> None:
+    """Refuse what a trunk was not made for.
+
+    Raises:
+        CodialError: pictures of another shape.
+    """
+    if images.ndim != 4 or tuple(images.shape[1:]) != (channels, size, size):
+        raise CodialError(f"Pictures are {list(images.shape)}; this trunk takes [B, {channels}, {size}, {size}].")
 
 
 def _same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -90,8 +111,8 @@ def width_of(channels: int, factor: float) -> int:
     return max(8, 8 * round(channels * factor / 8))
 
 
-class AlexNet(nn.Module):
-    """The trunk F_theta with taps conv1..conv5, fc6 and fc7, each after batch norm and ReLU.
+class AlexNet(Trunk):
+    """AlexNet with taps conv1..conv5, fc6 and fc7, each after batch norm and ReLU.
 
     Input is [B, 3, S, S] float in [0, 1]; the colour normalisation of the config is part of the trunk. Maps at a tap
     are taken before the pooling that follows conv1 and conv2.
@@ -99,27 +120,28 @@ class AlexNet(nn.Module):
     Args:
         config: width, resolution, batch norm, normalisation.
         size: S in pixels, which fixes fc6's input.
+        mean: of each input channel, where these are not red, green and blue; the config's when left out.
+        std: likewise.
     """
 
-    def __init__(self, config: ModelConfig, size: int) -> None:
+    def __init__(
+        self, config: ModelConfig, size: int, mean: Channels | None = None, std: Channels | None = None
+    ) -> None:
         super().__init__()
+        mean, std = mean or config.mean, std or config.std
         self.low = config.resolution == "low"
         paddings = (None,) * 5 if self.low else _FULL_PADDING
         channels = [width_of(c, config.width) for c, *_ in _CONVS]
-        self.conv1 = _First(config, channels[0], *_CONVS[0][1:3], paddings[0])
+        self.conv1 = _First(mean, std, channels[0], *_CONVS[0][1:3], paddings[0])
         for i, (_, kernel, stride, groups) in enumerate(_CONVS[1:], 1):
             conv = _Conv(channels[i - 1], channels[i], kernel, stride, groups, paddings[i])
             self.add_module(CONV_TAPS[i], conv)
         self.features = width_of(_FC, config.width)
-        self.size = size
+        self.size, self.inputs = size, len(mean)
         flat = channels[-1] * self._last_side(size) ** 2
         self.fc6 = self._dense(flat, self.features)
         self.fc7 = self._dense(self.features, self.features)
         self._initialise(config)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return fc7, [B, features], of views [B, 3, S, S] in [0, 1]."""
-        return self.taps(images, ("fc7",))["fc7"]
 
     def taps(self, images: Tensor, names: Iterable[str] = TAPS) -> dict[str, Tensor]:
         """Return the named activations in the network's order, computing no layer past the last one asked for.
@@ -130,8 +152,7 @@ class AlexNet(nn.Module):
         wanted, found = set(names), {}
         if not wanted or not wanted <= set(TAPS):
             raise CodialError(f"Layers are {sorted(wanted)}; expected some of {', '.join(TAPS)}.")
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.size, self.size):
-            raise CodialError(f"Pictures are {list(images.shape)}; this trunk takes [B, 3, {self.size}, {self.size}].")
+        check_pictures(images, self.inputs, self.size)
         x = images
         for name in TAPS[: max(TAPS.index(w) for w in wanted) + 1]:
             x = getattr(self, name)(self._before(name, x))

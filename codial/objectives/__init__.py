@@ -1,13 +1,27 @@
 """The systems, one file each, behind one small protocol; the trainer knows none of them by name."""
 
 from codial.config import Config
+from codial.objectives.cmc import Cmc
 from codial.objectives.codial import Codial
 from codial.objectives.decouple import Decouple
+from codial.objectives.deepcluster import DeepCluster
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
 from codial.objectives.supervised import Supervised
 
-__all__ = ["Batch", "Codial", "Decouple", "Draws", "Objective", "RotNet", "Supervised", "Terms", "build"]
+__all__ = [
+    "Batch",
+    "Cmc",
+    "Codial",
+    "Decouple",
+    "DeepCluster",
+    "Draws",
+    "Objective",
+    "RotNet",
+    "Supervised",
+    "Terms",
+    "build",
+]
 
 
 def build(config: Config, classes: int, pictures: int = 0) -> Objective:
@@ -24,4 +38,8 @@ def build(config: Config, classes: int, pictures: int = 0) -> Objective:
         return RotNet(config)
     if config.objective.system == "decouple":
         return Decouple(config, pictures)
+    if config.objective.system == "deepcluster":
+        return DeepCluster(config, pictures)
+    if config.objective.system == "cmc":
+        return Cmc(config, pictures)
     return Codial(config)

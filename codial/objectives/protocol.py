@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from codial.config import TrainConfig
 from codial.data import Pictures
-from codial.models import AlexNet
+from codial.models import Trunk
 from codial.ranks import Ranks
 from codial.views import Views
 
@@ -63,7 +63,7 @@ class Objective(nn.Module, ABC):
     What it has learnt or counted lives in parameters and buffers, and so in every checkpoint.
     """
 
-    trunk: AlexNet
+    trunk: Trunk
 
     @abstractmethod
     def terms(self, batch: Batch) -> Terms:

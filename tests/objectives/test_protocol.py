@@ -48,7 +48,7 @@ class Rivals(Objective):
 def rivals(monkeypatch):
     made = []
 
-    def build(config, classes):
+    def build(config, classes, pictures):
         made.append(Rivals(config))
         return made[-1]
 
