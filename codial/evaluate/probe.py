@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from torch.linalg import vector_norm
+from torch.nn.functional import one_hot
 from tqdm import tqdm
 
 from codial.data import Pictures
@@ -30,7 +31,7 @@ class ProbeConfig:
     batch: int = 256  # at most a sixteenth of the pictures
     lr: float = 20.0  # cosine to 0; for standardised features brought to length 1, so that one rate fits every layer
     momentum: float = 0.9  # Nesterov
-    weight_decay: float = 0.0
+    weight_decay: float = 3e-5  # of the weights, not of the biases
     seeds: tuple[int, ...] = (0, 1, 2)  # of initialisation and order
 
     def __post_init__(self) -> None:
@@ -45,9 +46,9 @@ class ProbeConfig:
         """Return the protocol in a sentence."""
         seeds = f"{len(self.seeds)} probe seed{'s' * (len(self.seeds) > 1)}"
         return (
-            f"{self.pool}-pooled to about {self.dims:,} dimensions, standardised per channel (affine-free batch norm),"
-            f" linear layer; SGD with Nesterov momentum {self.momentum:g}, learning rate {self.lr:g} on vectors of"
-            f" length 1 with cosine decay, weight decay {self.weight_decay:g}, batch {self.batch},"
+            f"{self.pool}-pooled to about {self.dims:,} dimensions, centred and scaled per channel (affine-free batch"
+            f" norm), linear layer; SGD with Nesterov momentum {self.momentum:g}, learning rate {self.lr:g} on vectors"
+            f" of length 1 with cosine decay, weight decay {self.weight_decay:g}, batch {self.batch},"
             f" {self.epochs} epochs{', with mirrored pictures' * self.mirror}; top-1 accuracy in percent, {seeds}"
         )
 
@@ -127,14 +128,13 @@ def probe(
     config = config or ProbeConfig()
     _check_sets(train, test)
     known, asked = _inputs(trunk_of(source, device), train, test, config, progress)
-    labels, answers = (images.labels.to(asked[config.layers[0]].device) for images in (train, test))
     found: dict[str, list[float]] = {layer: [] for layer in config.layers}
-    for seed in config.seeds:
-        linears = _fit(known, labels, len(train.classes), config, seed, progress)
-        for layer, linear in linears.items():
-            with torch.no_grad():
-                right = linear(asked[layer]).argmax(1) == answers
-            found[layer].append(100 * float(right.float().mean()))
+    each = [(layer, seed) for layer in config.layers for seed in config.seeds]
+    for layer, seed in tqdm(each, desc="probes", delay=2, disable=not progress, leave=False):
+        vectors, place = asked[layer], asked[layer].device
+        weight, bias = fit(known[layer], train.labels.to(place), len(train.classes), config, seed)
+        right = torch.addmm(bias, vectors, weight.T).argmax(1) == test.labels.to(place)
+        found[layer].append(100 * float(right.float().mean()))
     report = ProbeReport(
         name=source.config.name if isinstance(source, Run) else "trunk",
         accuracies={layer: tuple(values) for layer, values in found.items()},
@@ -151,18 +151,39 @@ def probe(
 
 def _inputs(
     trunk: Trunk, train: Pictures, test: Pictures, config: ProbeConfig, progress: bool
-) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
     """Return standardised vectors by layer: of the known pictures, plain and mirrored, and of those asked for."""
     pooled: dict[str, Any] = {"dims": config.dims, "pool": config.pool, "progress": progress}
     sides = (False, True) if config.mirror else (False,)
-    known = [taps(trunk, train, config.layers, mirror=mirror, **pooled) for mirror in sides]
-    asked = taps(trunk, test, config.layers, **pooled)
+    raw = [taps(trunk, train, config.layers, mirror=mirror, **pooled) for mirror in sides]
+    raw.append(taps(trunk, test, config.layers, **pooled))
+    known, asked = {}, {}
     for layer in config.layers:
-        standardise = _Standardise([side[layer] for side in known])
-        asked[layer] = standardise(asked[layer])
-        for side in known:
-            side[layer] = standardise(side[layer])
+        *known[layer], asked[layer] = standardise(*(each.pop(layer) for each in raw))
     return known, asked
+
+
+def standardise(*parts: Tensor) -> list[Tensor]:
+    """Batch norm without scale and shift by the statistics of all parts but the last, then to length 1 in mean square.
+
+    A number's mean is its own, so that no constant part is left that only slows the fit (a bias can make up for any);
+    its deviation is its channel's. The parts are overwritten where they can be.
+
+    Args:
+        parts: activations [N, C, ...]: the known ones, plain and mirrored, and last those that are asked for.
+
+    Returns:
+        Vectors [N, C * ...] of each part.
+    """
+    channels, vectors = parts[0].shape[1], [x.flatten(1) for x in parts]
+    mean = torch.stack([x.mean(0) for x in vectors[:-1]]).mean(0)
+    maps = [x.sub_(mean).unflatten(1, (channels, -1)) for x in vectors]
+    variance = torch.stack([vector_norm(x, dim=2).square().mean(0) / x.shape[2] for x in maps[:-1]]).mean(0)
+    # Relative to the activations' size, which in an untrained layer may be a thousandth; channels that hardly vary are
+    # not blown up.
+    floor = 1e-2 * variance.mean() + torch.finfo(variance.dtype).tiny
+    scale = (variance + floor).rsqrt() / mean.numel() ** 0.5
+    return [x.mul_(scale.view(-1, 1)).flatten(1) for x in maps]
 
 
 def _check_sets(train: Pictures, test: Pictures) -> None:
@@ -173,63 +194,31 @@ def _check_sets(train: Pictures, test: Pictures) -> None:
         raise CodialError(f"The classes differ: {train.classes} in {train.name}, {test.classes} in {test.name}.")
 
 
-class _Standardise:
-    """Batch norm without scale and shift, its statistics those of all known pictures: per channel, then to length 1.
+def fit(sides: list[Tensor], labels: Tensor, classes: int, config: ProbeConfig, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the weights [C, F] and biases [C] of one layer's classifier.
 
-    Args:
-        known: activations [N, C, ...] of the pictures that the classifiers learn from, plain and mirrored.
+    Its generator is its own, so that no layer depends on which others are probed. The gradient of softmax and
+    cross-entropy is written out: so small a problem spends longer in autograd than in its sums.
     """
-
-    def __init__(self, known: list[Tensor]) -> None:
-        channels = [x.transpose(0, 1).flatten(1) for x in known]  # [C, N * ...]
-        self.mean = torch.stack([c.mean(1) for c in channels]).mean(0)
-        variance = torch.stack([c.square().mean(1) for c in channels]).mean(0) - self.mean.square()
-        # Relative to the activations' size, which in an untrained layer may be a thousandth; channels that hardly
-        # vary are not blown up.
-        floor = 1e-2 * variance.mean() + torch.finfo(variance.dtype).tiny
-        self.scale = (variance.clamp_min(0) + floor).rsqrt() / known[0][0].numel() ** 0.5
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return [N, C * ...]."""
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        return ((x - self.mean.view(shape)) * self.scale.view(shape)).flatten(1)
-
-
-def _fit(
-    known: list[dict[str, Tensor]], labels: Tensor, classes: int, config: ProbeConfig, seed: int, progress: bool
-) -> nn.ModuleDict:
-    """Train all layers' classifiers side by side; they share batches, and nothing else."""
-    linears = nn.ModuleDict({layer: _linear(x.shape[1], classes, seed) for layer, x in known[0].items()})
-    linears.to(labels.device)
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(
-        linears.parameters(),
-        config.lr,
-        config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-    )
+    generator, place = torch.Generator().manual_seed(seed), labels.device
+    weight = (0.01 * torch.randn(classes, sides[0].shape[1], generator=generator)).to(place)
+    bias = torch.zeros(classes, device=place)
+    speeds = torch.zeros_like(weight), torch.zeros_like(bias)
     batch = max(1, min(config.batch, len(labels) // _LEAST_STEPS))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * (len(labels) // batch))
-    bar = tqdm(range(config.epochs), desc=f"probes, seed {seed}", delay=2, disable=not progress, leave=False)
-    for _ in bar:
-        order = torch.randperm(len(labels), generator=generator).to(labels.device)
-        for chosen in order[: len(labels) // batch * batch].split(batch):
-            side = known[int(torch.randint(len(known), (1,), generator=generator))]
-            losses = [cross_entropy(linear(side[layer][chosen]), labels[chosen]) for layer, linear in linears.items()]
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack(losses).sum().backward()
-            optimiser.step()
-            schedule.step()
-    return linears
+    steps = len(labels) // batch
+    targets = one_hot(labels, classes).to(weight.dtype)
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(labels), generator=generator)[: steps * batch].to(place)
+        turned = torch.randint(len(sides), (steps,), generator=generator).tolist()
+        for step, chosen in enumerate(order.split(batch)):
+            x = sides[turned[step]].index_select(0, chosen)
+            error = (torch.addmm(bias, x, weight.T).softmax(1) - targets.index_select(0, chosen)) / batch
+            gradients = torch.addmm(weight, error.T, x, beta=config.weight_decay), error.sum(0)
+            rate = config.lr * (1 + math.cos(math.pi * (epoch + step / steps) / config.epochs)) / 2
+            for value, speed, gradient in zip((weight, bias), speeds, gradients, strict=True):
+                speed.mul_(config.momentum).add_(gradient)
+                value.add_(gradient, alpha=-rate).add_(speed, alpha=-rate * config.momentum)
+    return weight, bias
 
 
 _LEAST_STEPS = 16  # an epoch: few pictures are taken in smaller batches
-
-
-def _linear(dims: int, classes: int, seed: int) -> nn.Linear:
-    """Return a new classifier; a generator of its own, so that no layer depends on which others are probed."""
-    linear, generator = nn.Linear(dims, classes), torch.Generator().manual_seed(seed)
-    nn.init.normal_(linear.weight, std=0.01, generator=generator)
-    nn.init.zeros_(linear.bias)
-    return linear
