@@ -1,16 +1,15 @@
 """Decouple: half of fc7 tells the quarter turn, the other half the picture (Feng, Xu, Tao, CVPR 2019)."""
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss, normalize, softplus
+from torch.nn.functional import cross_entropy, mse_loss, normalize
 
 from codial.config import Config, DecoupleOptions
 from codial.devices import to_device
 from codial.errors import CodialError
 from codial.models import AlexNet
-from codial.objectives.protocol import Batch, Draws, Objective, Terms
+from codial.objectives.bank import Bank
+from codial.objectives.protocol import Batch, Objective, Terms
 
 
 class Decouple(Objective):
@@ -33,9 +32,6 @@ class Decouple(Objective):
         CodialError: there are no pictures to remember.
     """
 
-    bank: Tensor
-    constant: Tensor
-
     def __init__(self, config: Config, pictures: int) -> None:
         super().__init__()
         options = config.objective
@@ -50,9 +46,7 @@ class Decouple(Objective):
         half = self.trunk.features // 2
         self.classifier = nn.Linear(half, len(config.views.primary))
         self.projection = nn.Linear(half, options.dims)
-        reach = (3 / options.dims) ** 0.5  # vectors of length 1 on average
-        self.register_buffer("bank", torch.empty(pictures, options.dims).uniform_(-reach, reach))  # [N, D]
-        self.register_buffer("constant", torch.zeros(()))  # Z, 0 until the first batch
+        self.bank = Bank(pictures, options.dims, options.bank_momentum)
 
     def terms(self, batch: Batch) -> Terms:
         """Return loss, loss_transform, loss_mean, loss_instance and pretext_accuracy."""
@@ -75,34 +69,14 @@ class Decouple(Objective):
     def _instance(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Return the loss of telling each picture's own place in the bank from K drawn ones; then remember.
 
-        Whether a place was a picture's own or drawn is a question of two classes, with P = exp(v m / T) / Z against
-        K / N: the posterior's logit is ln P - ln(K / N).
-
         Args:
             vectors: [B, D] float32, of length 1.
             batch: whose pictures these are.
         """
-        own, many = to_device(batch.indices, vectors.device), self.options.negatives
-        places = torch.cat((own.unsqueeze(1), batch.draws.integers(0, len(self.bank), many)), 1)  # [B, 1 + K]
-        with torch.autocast(vectors.device.type, enabled=False):
-            # All of the bank, and then the places: less than a copy of each place's vector for sets of N < K D.
-            scores = (vectors @ self.bank.T / self.options.temperature).gather(1, places)
-        logits = scores - self._log_constant(scores, batch.draws) - math.log(many / len(self.bank))
+        own, ranks = to_device(batch.indices, vectors.device), batch.draws.ranks
+        drawn = batch.draws.integers(0, len(self.bank.memory), self.options.negatives)
+        scores = self.bank.scores(vectors, torch.cat((own.unsqueeze(1), drawn), 1), self.options.temperature)
+        loss = self.bank.nce(scores, ranks)
         if self.training:
-            self._remember(own, vectors, batch.draws)
-        return (softplus(-logits[:, 0]) + softplus(logits[:, 1:]).sum(1)).mean()
-
-    @torch.no_grad()
-    def _log_constant(self, scores: Tensor, draws: Draws) -> Tensor:
-        """Return ln Z; the first batch fixes Z for good, as N times the mean of exp(v m / T)."""
-        found = draws.ranks.mean(scores.exp().mean()) * len(self.bank)
-        self.constant = torch.where(self.constant > 0, self.constant, found)
-        return self.constant.log()
-
-    @torch.no_grad()
-    def _remember(self, own: Tensor, vectors: Tensor, draws: Draws) -> None:
-        """Move the bank towards the vectors of all processes' pictures; in a copy, for gradients still need the old."""
-        own, vectors = draws.ranks.gather(own), draws.ranks.gather(vectors)
-        momentum = self.options.bank_momentum
-        moved = normalize(momentum * self.bank.index_select(0, own) + (1 - momentum) * vectors)
-        self.bank = self.bank.index_copy(0, own, moved)
+            self.bank.remember(own, vectors, ranks)
+        return loss

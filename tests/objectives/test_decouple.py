@@ -87,7 +87,7 @@ def constant_of(vectors, bank, strangers, temperature=0.07):
 
 def test_the_terms_are_those_of_a_loop_over_pictures_and_turns(decouple_of, batch_at, seed):
     objective = decouple_of().train()
-    before = objective.bank.clone()
+    before = objective.bank.memory.clone()
     assert isinstance(objective, Decouple)
     terms = objective.terms(batch_at())
     assert set(terms) == {"loss", "loss_transform", "loss_mean", "loss_instance", "pretext_accuracy"}
@@ -102,7 +102,7 @@ def test_the_terms_are_those_of_a_loop_over_pictures_and_turns(decouple_of, batc
     assert terms["pretext_accuracy"].item() == pytest.approx(right / len(pairs))
     vectors, strangers = vectors_of(objective, batch_at()).detach(), drawn_places(seed)
     constant = constant_of(vectors, before, strangers)
-    assert objective.constant.item() == pytest.approx(constant, rel=1e-4)
+    assert objective.bank.constant.item() == pytest.approx(constant, rel=1e-4)
     assert terms["loss_instance"].item() == pytest.approx(contrasted(vectors, before, strangers, constant), rel=1e-4)
     torch.testing.assert_close(terms["loss"], terms["loss_transform"] + terms["loss_mean"] + terms["loss_instance"])
 
@@ -124,7 +124,7 @@ def test_turns_are_guessed_at_ln_4(decouple_of, batch_at):
 def test_where_all_places_are_alike_the_loss_is_that_of_guessing(negatives, decouple_of, batch_at):
     """Own or drawn is then a matter of 1 to K: ln(1 + K) + K ln(1 + 1 / K), for any size of the set."""
     objective = decouple_of(negatives=negatives)
-    objective.bank = torch.ones_like(objective.bank)
+    objective.bank.memory = torch.ones_like(objective.bank.memory)
     objective.projection.forward = lambda mean: torch.ones(len(mean), DIMS)
     expected = math.log(1 + negatives) + negatives * math.log(1 + 1 / negatives)
     assert objective.terms(batch_at())["loss_instance"].item() == pytest.approx(expected, rel=1e-5)
@@ -142,10 +142,10 @@ def test_a_pictures_own_place_is_found_by_its_number_in_the_set(decouple_of, bat
     found = []
     for places in (PLACES, PLACES.roll(1)):
         objective = decouple_of(negatives=4)
-        objective.bank = torch.zeros_like(objective.bank)
+        objective.bank.memory = torch.zeros_like(objective.bank.memory)
         with torch.no_grad():
-            objective.bank[places] = vectors_of(objective, batch_at())
-            objective.constant.fill_(SET)
+            objective.bank.memory[places] = vectors_of(objective, batch_at())
+            objective.bank.constant.fill_(SET)
         found.append(objective.terms(batch_at())["loss_instance"].item())
     assert found[0] < found[1]
 
@@ -154,7 +154,7 @@ def test_a_pictures_own_place_is_found_by_its_number_in_the_set(decouple_of, bat
 
 
 def test_the_bank_begins_with_vectors_of_about_length_1(config):
-    bank = Decouple(replace(config, objective=DecoupleOptions()), 300).bank
+    bank = Decouple(replace(config, objective=DecoupleOptions()), 300).bank.memory
     assert bank.shape == (300, 128)
     reach = (3 / 128) ** 0.5
     assert kstest(bank.flatten().double().numpy(), "uniform", (-reach, 2 * reach)).pvalue > 1e-3
@@ -164,7 +164,7 @@ def test_the_bank_begins_with_vectors_of_about_length_1(config):
 @pytest.mark.parametrize("momentum", [0.5, 0.0, 0.9])
 def test_seen_pictures_move_in_the_bank_and_no_others(momentum, decouple_of, batch_at):
     objective = decouple_of(bank_momentum=momentum)
-    before = objective.bank.clone()
+    before = objective.bank.memory.clone()
     objective.terms(batch_at())
     vectors = vectors_of(objective, batch_at()).detach()
     for place in range(SET):
@@ -172,32 +172,32 @@ def test_seen_pictures_move_in_the_bank_and_no_others(momentum, decouple_of, bat
         if place in PLACES.tolist():
             moved = momentum * before[place] + (1 - momentum) * vectors[PLACES.tolist().index(place)]
             expected = moved / moved.norm()
-        torch.testing.assert_close(objective.bank[place], expected)
+        torch.testing.assert_close(objective.bank.memory[place], expected)
 
 
 def test_the_first_batch_fixes_the_constant(decouple_of, batch_at):
     objective = decouple_of()
     objective.terms(batch_at())
-    constant = objective.constant.clone()
+    constant = objective.bank.constant.clone()
     assert constant > 0
     objective.terms(batch_at(noise=1))
-    assert torch.equal(objective.constant, constant)
+    assert torch.equal(objective.bank.constant, constant)
     other = decouple_of()
     other.terms(batch_at(noise=1))
-    assert not torch.equal(other.constant, constant)
+    assert not torch.equal(other.bank.constant, constant)
 
 
 def test_what_is_remembered_is_in_the_state_and_learns_by_no_gradient(decouple_of):
     objective = decouple_of()
-    assert {"bank", "constant"} <= set(objective.state_dict())
-    assert not {"bank", "constant"} & {name for name, _ in objective.named_parameters()}
+    assert {"bank.memory", "bank.constant"} <= set(objective.state_dict())
+    assert not {"bank.memory", "bank.constant"} & {name for name, _ in objective.named_parameters()}
 
 
 def test_nothing_is_remembered_outside_of_training(decouple_of, batch_at):
     objective = decouple_of().eval()
-    before = objective.bank.clone()
+    before = objective.bank.memory.clone()
     objective.terms(batch_at())
-    assert torch.equal(objective.bank, before)
+    assert torch.equal(objective.bank.memory, before)
 
 
 class Half(Ranks):
@@ -230,15 +230,15 @@ def test_two_processes_remember_as_one_does(decouple_of, batch_at, seed):
     with torch.no_grad():
         vectors = vectors_of(untouched, batch_at())
         places = torch.cat((PLACES.unsqueeze(1), drawn_places(seed)), 1)
-        exps = (vectors @ untouched.bank.T / 0.07).gather(1, places).exp()
+        exps = (vectors @ untouched.bank.memory.T / 0.07).gather(1, places).exp()
     losses = []
     for rank in (0, 1):
         ranks, other = Half(rank, 2), Ranks(1 - rank, 2).rows(PICTURES)
         ranks.answers = [exps[other].mean(), PLACES[other], vectors[other]]
         half, own = remembering(ranks)
         assert not ranks.answers
-        torch.testing.assert_close(half.bank, whole.bank)
-        torch.testing.assert_close(half.constant, whole.constant)
+        torch.testing.assert_close(half.bank.memory, whole.bank.memory)
+        torch.testing.assert_close(half.bank.constant, whole.bank.constant)
         losses.append(own["loss_instance"])
     torch.testing.assert_close(torch.stack(losses).mean(), terms["loss_instance"])
 
@@ -281,11 +281,11 @@ def test_the_mean_that_views_are_to_meet_is_a_fixed_target(decouple_of, batch_at
 
 def test_the_instance_loss_has_the_gradient_of_the_bank_before_it_was_moved(decouple_of, batch_at, seed):
     objective = decouple_of()
-    bank, strangers = objective.bank.clone(), drawn_places(seed)
+    bank, strangers = objective.bank.memory.clone(), drawn_places(seed)
     raw = torch.randn(PICTURES, DIMS, requires_grad=True)
     objective.projection.forward = lambda mean: raw
     objective.terms(batch_at())["loss_instance"].backward()
-    gradient, step, constant = raw.grad.clone(), 1e-4, objective.constant.item()
+    gradient, step, constant = raw.grad.clone(), 1e-4, objective.bank.constant.item()
     for place in ((0, 0), (2, 5), (5, 7)):
         ends = []
         for sign in (1, -1):
@@ -324,14 +324,14 @@ def test_a_run_resumes_to_the_same_numbers(config, few, tmp_path):
         go(config, folder, few, stop=stopping_after(step))
         assert_same_run(go(config, folder, few), whole)
     tensors = read_tensors(whole.folder / "checkpoints" / "last.safetensors", "model.")
-    assert tensors["model.bank"].shape == (24, DIMS)
-    torch.testing.assert_close(tensors["model.bank"].norm(dim=1), torch.ones(24))
-    assert tensors["model.constant"] > 0
+    assert tensors["model.bank.memory"].shape == (24, DIMS)
+    torch.testing.assert_close(tensors["model.bank.memory"].norm(dim=1), torch.ones(24))
+    assert tensors["model.bank.constant"] > 0
 
 
 def test_in_half_precision_scores_are_still_exact(decouple_of, batch_at, seed):
     objective = decouple_of()
-    bank = objective.bank.clone()
+    bank = objective.bank.memory.clone()
     with torch.autocast("cpu", torch.bfloat16):
         terms = objective.terms(batch_at())
         kept = objective.trunk(batch_at().views.images.flatten(0, 1)).chunk(2, 1)[1].float().view(PICTURES, 4, -1)
