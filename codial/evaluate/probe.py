@@ -31,7 +31,7 @@ class ProbeConfig:
     batch: int = 256  # at most a sixteenth of the pictures
     lr: float = 20.0  # cosine to 0; for standardised features brought to length 1, so that one rate fits every layer
     momentum: float = 0.9  # Nesterov
-    weight_decay: float = 3e-5  # of the weights, not of the biases
+    weight_decay: float = 0.1  # of the weights, divided by the number of pictures: many need less of it
     seeds: tuple[int, ...] = (0, 1, 2)  # of initialisation and order
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class ProbeConfig:
         return (
             f"{self.pool}-pooled to about {self.dims:,} dimensions, centred and scaled per channel (affine-free batch"
             f" norm), linear layer; SGD with Nesterov momentum {self.momentum:g}, learning rate {self.lr:g} on vectors"
-            f" of length 1 with cosine decay, weight decay {self.weight_decay:g}, batch {self.batch},"
-            f" {self.epochs} epochs{', with mirrored pictures' * self.mirror}; top-1 accuracy in percent, {seeds}"
+            f" of length 1 with cosine decay, weight decay {self.weight_decay:g} divided by the number of pictures,"
+            f" batch {self.batch}, {self.epochs} epochs{', with mirrored pictures' * self.mirror}; top-1 accuracy in percent, {seeds}"
         )
 
 
@@ -206,14 +206,14 @@ def fit(sides: list[Tensor], labels: Tensor, classes: int, config: ProbeConfig, 
     speeds = torch.zeros_like(weight), torch.zeros_like(bias)
     batch = max(1, min(config.batch, len(labels) // _LEAST_STEPS))
     steps = len(labels) // batch
-    targets = one_hot(labels, classes).to(weight.dtype)
+    targets, decay = one_hot(labels, classes).to(weight.dtype), config.weight_decay / len(labels)
     for epoch in range(config.epochs):
         order = torch.randperm(len(labels), generator=generator)[: steps * batch].to(place)
         turned = torch.randint(len(sides), (steps,), generator=generator).tolist()
         for step, chosen in enumerate(order.split(batch)):
             x = sides[turned[step]].index_select(0, chosen)
             error = (torch.addmm(bias, x, weight.T).softmax(1) - targets.index_select(0, chosen)) / batch
-            gradients = torch.addmm(weight, error.T, x, beta=config.weight_decay), error.sum(0)
+            gradients = torch.addmm(weight, error.T, x, beta=decay), error.sum(0)
             rate = config.lr * (1 + math.cos(math.pi * (epoch + step / steps) / config.epochs)) / 2
             for value, speed, gradient in zip((weight, bias), speeds, gradients, strict=True):
                 speed.mul_(config.momentum).add_(gradient)

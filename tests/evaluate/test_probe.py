@@ -52,8 +52,8 @@ def standardised(known, asked, axes):
 
 
 def logistic_regression(known, labels, asked, weight_decay):
-    """scikit-learn's, on the probe's features and with its penalty: C = 1 / (weight decay x pictures)."""
-    fitted = LogisticRegression(C=1 / (weight_decay * len(known)), max_iter=5000).fit(known, labels)
+    """scikit-learn's, on the probe's features and with its penalty: C = 1 / weight decay."""
+    fitted = LogisticRegression(C=1 / weight_decay, max_iter=5000).fit(known, labels)
     return fitted.predict(asked)
 
 
@@ -64,11 +64,11 @@ def logistic_regression(known, labels, asked, weight_decay):
 def test_it_reads_as_well_as_scikit_learns_logistic_regression(layer):
     """A map is standardised by its channels, a vector number by number."""
     train, test = clouds(1, 1000), clouds(2, 2000)
-    config = ProbeConfig(layers=(layer,), mirror=False, epochs=60, seeds=(0, 1), weight_decay=1e-4)
+    config = ProbeConfig(layers=(layer,), mirror=False, epochs=60, seeds=(0, 1), weight_decay=1e-4 * len(train))
     report = probe(Transparent(4), train, test, config, progress=False)
     taps = (Transparent(4).taps(images.images.double() / 255)[layer].numpy() for images in (train, test))
     known, asked = standardised(*taps, axes=(0, 2, 3) if layer == "conv1" else 0)
-    right = logistic_regression(known, train.labels.numpy(), asked, 1e-4) == test.labels.numpy()
+    right = logistic_regression(known, train.labels.numpy(), asked, config.weight_decay) == test.labels.numpy()
     assert 60 < 100 * right.mean() < 95, "neither chance nor too easy"
     assert report.mean(layer) == pytest.approx(100 * right.mean(), abs=1.5)
     assert report.spread(layer) < 1.0
@@ -79,12 +79,12 @@ def test_real_features_are_read_as_well_as_by_logistic_regression(photos, seed):
     """A layer of random weights on real pictures, with as many steps as 320 pictures need to converge."""
     torch.manual_seed(seed)
     trunk = AlexNet(ModelConfig(width=0.1), 32).eval()
-    config = ProbeConfig(layers=("conv2",), mirror=False, epochs=300, batch=160, seeds=(0,), weight_decay=1e-4)
+    config = ProbeConfig(layers=("conv2",), mirror=False, epochs=300, batch=160, seeds=(0,), weight_decay=0.032)
     report = probe(trunk, photos["train"], photos["test"], config, progress=False)
     known, asked = (codial.features(trunk, photos[split], "conv2", progress=False) for split in ("train", "test"))
     maps = (x.view(len(x), -1, 4 * 4).double().numpy() for x in (known, asked))
     known, asked = standardised(*maps, axes=(0, 2))
-    right = logistic_regression(known, photos["train"].labels.numpy(), asked, 1e-4)
+    right = logistic_regression(known, photos["train"].labels.numpy(), asked, config.weight_decay)
     expected = 100 * (right == photos["test"].labels.numpy()).mean()
     assert expected > 40
     assert report.mean("conv2") == pytest.approx(expected, abs=1.5)
