@@ -49,7 +49,8 @@ class ProbeConfig:
             f"{self.pool}-pooled to about {self.dims:,} dimensions, centred and scaled per channel (affine-free batch"
             f" norm), linear layer; SGD with Nesterov momentum {self.momentum:g}, learning rate {self.lr:g} on vectors"
             f" of length 1 with cosine decay, weight decay {self.weight_decay:g} divided by the number of pictures,"
-            f" batch {self.batch}, {self.epochs} epochs{', with mirrored pictures' * self.mirror}; top-1 accuracy in percent, {seeds}"
+            f" batch {self.batch}, {self.epochs} epochs{', with mirrored pictures' * self.mirror}; top-1 accuracy in"
+            f" percent, {seeds}"
         )
 
 
