@@ -59,7 +59,8 @@ def test_speeds_are_those_of_the_bench():
     def rates(part, case):
         return {who: measured["per_second"] for who, measured in bench[part]["cases"][case].items()}
 
-    for case in ("96 to 64 px, crop, flip, colour", "256 to 224 px, crop, flip, colour"):
+    sizes = ("96 to 64 px, crop, flip, colour", "256 to 224 px, crop, flip, colour")
+    for case in (*sizes, "96 to 64 px, crop, flip, colour, warp, blur"):
         found = rates("sampling", case)
         peers = max(rate for who, rate in found.items() if who.startswith("torchvision"))
         for rate in (found["codial"], found["kornia"], peers):
@@ -71,6 +72,13 @@ def test_speeds_are_those_of_the_bench():
     assert f"{ours:,.0f} views a second" in speed
     assert f"{ours / plain:.1f} times the plain recipe" in speed
     assert f"{100 * ours / ceiling:.0f} % of the trunk" in speed
+    (probing,) = bench["probing"]["cases"]
+    found = rates("probing", probing)
+    assert f"{found['codial'] / found['scikit-learn']:.0f} times as fast as scikit-learn's" in speed
+    (streaming,) = bench["streaming"]["cases"]
+    found = bench["streaming"]["cases"][streaming]["codial"]
+    assert f"read at {found['per_second']:,.0f} pictures a second" in speed
+    assert f"in {found['memory']:.0f} MB" in speed
 
 
 def test_every_picture_is_there():
