@@ -24,6 +24,15 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return njit(**_OPTIONS)(function)
 
 
+def _part(function: Callable[..., Any]) -> Any:
+    """Make it a part of whoever calls it.
+
+    Were it called as a function, the process that compiles would call its own copy of it, those that read the machine
+    code from disk the caller's, and the two need not round alike.
+    """
+    return njit(forceinline=True, **_OPTIONS)(function)
+
+
 @_compiled
 def render(pictures, unit, flip, box, factors, order, sigma, offsets, bases, turns, inside, side, levels, out):
     """Make every view of a few pictures.
@@ -74,7 +83,7 @@ def render(pictures, unit, flip, box, factors, order, sigma, offsets, bases, tur
 # where to look
 
 
-@_compiled
+@_part
 def _level(box, size, levels):
     """Return between which two copies a view's smoothness lies: the first's number, and how far to the second."""
     shrink = box[2] * box[3] / np.float32(size * size)
@@ -86,7 +95,7 @@ def _level(box, size, levels):
     return level, np.float32(min((wanted - low) / (high - low), 1.0)) if levels > 0 else _ZERO
 
 
-@_compiled
+@_part
 def _held(place, start, length, inside):
     """Return a place in the picture, held inside its box."""
     if not inside:
@@ -95,7 +104,7 @@ def _held(place, start, length, inside):
     return min(max(place, min(start, end)), max(start, end))
 
 
-@_compiled
+@_part
 def _line(start, length, mirrored, size):
     """Return the first place of a side of the box, and the step to the next."""
     step = length / np.float32(size)
@@ -103,7 +112,7 @@ def _line(start, length, mirrored, size):
     return (first + step * np.float32(size - 1), -step) if mirrored else (first, step)
 
 
-@_compiled
+@_part
 def _straight_places(box, flip, inside, size, x, y):
     """Write the places of columns to x[:size] and of rows to y[:size], before any turn."""
     (first_x, step_x), (first_y, step_y) = _line(box[0], box[2], flip, size), _line(box[1], box[3], False, size)
@@ -112,7 +121,7 @@ def _straight_places(box, flip, inside, size, x, y):
         y[i] = _held(first_y + np.float32(i) * step_y, box[1], box[3], inside)
 
 
-@_compiled
+@_part
 def _warped_places(box, flip, offsets, basis, inside, size, x, y):
     """Write each pixel's place to x and y, [S * S]."""
     for p in range(size * size):
@@ -128,7 +137,7 @@ def _warped_places(box, flip, offsets, basis, inside, size, x, y):
         y[p] = _held(first_y + y[p] * step_y, box[1], box[3], inside)
 
 
-@_compiled
+@_part
 def _neighbours(place, length):
     """Return the pixels before and after a place, and how far it is from the first to the second."""
     within = min(max(place, _ZERO), np.float32(length - 1))
@@ -140,7 +149,7 @@ def _neighbours(place, length):
 # reading
 
 
-@_compiled
+@_part
 def _lay_out(picture, unit, to):
     """Write a picture [3, H, W] as rows [H, 4 * W], four numbers a pixel."""
     for i in range(picture.shape[1]):
@@ -152,7 +161,7 @@ def _lay_out(picture, unit, to):
             line[4 * j + 3] = _ZERO
 
 
-@_compiled
+@_part
 def _smoother(rows, to, gap):
     """Smooth rows [H, 4 * W] by [1 2 1] / 4 in both directions, the taps `gap` pixels apart, edges repeated."""
     height, width = rows.shape
@@ -174,7 +183,7 @@ def _smoother(rows, to, gap):
             out[e] = _QUARTER * (above[e] + below[e]) + _HALF * line[e]
 
 
-@_compiled
+@_part
 def _read_straight(stack, level, part, x, y, turns, view, row, line):
     """Read a view whose rows and columns are those of the picture: rows are mixed whole, then read at the columns."""
     height, width, size = stack.shape[1], stack.shape[2] // 4, view.shape[-1]
@@ -202,7 +211,7 @@ def _read_straight(stack, level, part, x, y, turns, view, row, line):
         _put_row(line, view, i, turns)
 
 
-@_compiled
+@_part
 def _put_row(line, view, i, turns):
     """Write a row, four numbers a pixel, to where it lies in the view after counter-clockwise quarter turns."""
     size = view.shape[-1]
@@ -224,7 +233,7 @@ def _put_row(line, view, i, turns):
                 view[c, j, size - 1 - i] = line[4 * j + c]
 
 
-@_compiled
+@_part
 def _read_anywhere(stack, level, part, x, y, flat, line):
     """Read a view pixel by pixel at places x, y [S * S]."""
     height, width, size = stack.shape[1], stack.shape[2] // 4, len(line) // 4
@@ -249,12 +258,12 @@ def _read_anywhere(stack, level, part, x, y, flat, line):
 # colour
 
 
-@_compiled
+@_part
 def _clipped(value):
     return min(max(value, _ZERO), _ONE)
 
 
-@_compiled
+@_part
 def _jitter(flat, factors, order):
     """Change a view's colours [3, P] in place; as `colour.jitter`."""
     for place in range(4):
@@ -269,7 +278,7 @@ def _jitter(flat, factors, order):
             _shift_hue(flat, factors[3])
 
 
-@_compiled
+@_part
 def _scale(flat, factor, offset):
     for c in range(3):
         values = flat[c]
@@ -277,7 +286,7 @@ def _scale(flat, factor, offset):
             values[p] = _clipped(factor * values[p] + offset)
 
 
-@_compiled
+@_part
 def _mean_grey(flat):
     red, green, blue, total = flat[0], flat[1], flat[2], _ZERO
     for p in range(len(red)):
@@ -285,7 +294,7 @@ def _mean_grey(flat):
     return total / np.float32(len(red))
 
 
-@_compiled
+@_part
 def _saturate(flat, factor):
     red, green, blue, rest = flat[0], flat[1], flat[2], _ONE - factor
     for p in range(len(red)):
@@ -298,7 +307,7 @@ def _saturate(flat, factor):
         )
 
 
-@_compiled
+@_part
 def _shift_hue(flat, turns):
     """Turn the hue in HSV's hexagon; as `colour.shift_hue`."""
     red, green, blue = flat[0], flat[1], flat[2]
@@ -318,7 +327,7 @@ def _shift_hue(flat, turns):
         blue[p] = _trapezium(hue + third, six_chroma, base, low, high)
 
 
-@_compiled
+@_part
 def _trapezium(hue, slope, base, low, high):
     return min(max(abs(hue - np.floor(hue) - _HALF) * slope + base, low), high)
 
@@ -326,7 +335,7 @@ def _trapezium(hue, slope, base, low, high):
 # blur
 
 
-@_compiled
+@_part
 def _blur(view, sigma, side):
     """Blur a view [3, S, S] in place, edges reflected; as `blur.gaussian_blur`."""
     size, half = view.shape[-1], side // 2
@@ -354,6 +363,6 @@ def _blur(view, sigma, side):
                     out[j] += weight * line[j]
 
 
-@_compiled
+@_part
 def _reflected(index, size):
     return size - 1 - abs(size - 1 - abs(index))

@@ -1,5 +1,6 @@
 """The CPU's compiled way against the tensor maths of other devices, and what only it could get wrong."""
 
+import os
 import subprocess
 import sys
 
@@ -145,3 +146,28 @@ print(len(kernels.render.stats.cache_hits), len(kernels.render.stats.cache_misse
 """
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
     assert done.stdout == "1 0\n", done.stderr
+
+
+@pytest.mark.slow
+def test_who_compiles_sees_what_later_processes_see(tmp_path):
+    """Bit for bit: a run begun in a fresh installation may go on in a process that reads the machine code from disk."""
+    source = """
+import hashlib, torch, codial
+from codial.config import ViewsConfig
+from codial.views import kernels
+torch.set_num_threads(1)
+pictures = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+config = ViewsConfig(size=48, blur=0.5)
+for given in (pictures, (255 * pictures).byte()):
+    views = codial.sample_views(given, config, torch.Generator().manual_seed(0)).images
+    print(hashlib.sha256(views.numpy().tobytes()).hexdigest())
+print("compiled" if kernels.render.stats.cache_misses else "read")
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=300, env=environment)
+        for _ in range(2)
+    )
+    assert first.stdout.endswith("compiled\n"), first.stderr
+    assert second.stdout.endswith("read\n"), second.stderr
+    assert first.stdout.split()[:2] == second.stdout.split()[:2]
