@@ -64,7 +64,7 @@ def _noted(measured: Measured, scores: list[list[float]]) -> Measured:
 def _probe(known: Tensor, asked: Tensor, sets: list[Pictures]) -> float:
     """Return the accuracy in percent of our classifier."""
     labels, answers = (images.labels.to(asked.device) for images in sets)
-    vectors, queries = standardise(known, asked)
+    vectors, queries = standardise(known, asked, precision=PROTOCOL.precision)
     weight, bias = fit([vectors], labels, len(sets[0].classes), PROTOCOL, seed=0)
     return 100 * float((torch.addmm(bias, queries, weight.T).argmax(1) == answers).float().mean())
 

@@ -13,10 +13,13 @@ from torch.nn.functional import one_hot
 from tqdm import tqdm
 
 from codial.data import Pictures
+from codial.devices import uses_bf16
 from codial.errors import CodialError
 from codial.evaluate.features import taps, trunk_of
 from codial.models import CONV_TAPS, Trunk
 from codial.runs import Run, write_safely
+
+_PRECISIONS = {"auto": "bfloat16 where the device computes it", "bf16": "bfloat16", "float32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,17 @@ class ProbeConfig:
     batch: int = 256  # at most a sixteenth of the pictures
     lr: float = 20.0  # cosine to 0; for standardised features brought to length 1, so that one rate fits every layer
     momentum: float = 0.9  # Nesterov
-    weight_decay: float = 0.1  # of the weights, divided by the number of pictures: many need less of it
+    weight_decay: float = 0.05  # of the weights, divided by the number of pictures: many need less of it
     seeds: tuple[int, ...] = (0, 1, 2)  # of initialisation and order
+    precision: str = (
+        "auto"  # of the features that are learnt from: bf16 where the device computes it, float32 elsewhere
+    )
 
     def __post_init__(self) -> None:
         if self.pool not in ("avg", "max"):
             raise CodialError(f"pool is {self.pool!r}; expected avg or max.")
+        if self.precision not in _PRECISIONS:
+            raise CodialError(f"precision is {self.precision!r}; expected {', '.join(_PRECISIONS)}.")
         if not self.layers or not self.seeds or min(self.epochs, self.batch, self.dims) < 1 or self.lr <= 0:
             raise CodialError(
                 "A probe needs at least one layer, seed, epoch, picture a batch and dimension, and lr above 0."
@@ -47,10 +55,10 @@ class ProbeConfig:
         seeds = f"{len(self.seeds)} probe seed{'s' * (len(self.seeds) > 1)}"
         return (
             f"{self.pool}-pooled to about {self.dims:,} dimensions, centred and scaled per channel (affine-free batch"
-            f" norm), linear layer; SGD with Nesterov momentum {self.momentum:g}, learning rate {self.lr:g} on vectors"
-            f" of length 1 with cosine decay, weight decay {self.weight_decay:g} divided by the number of pictures,"
-            f" batch {self.batch}, {self.epochs} epochs{', with mirrored pictures' * self.mirror}; top-1 accuracy in"
-            f" percent, {seeds}"
+            f" norm), in {_PRECISIONS[self.precision]}, linear layer; SGD with Nesterov momentum {self.momentum:g},"
+            f" learning rate {self.lr:g} on vectors of length 1 with cosine decay, weight decay {self.weight_decay:g}"
+            f" divided by the number of pictures, batch {self.batch}, {self.epochs} epochs"
+            f"{', with mirrored pictures' * self.mirror}; top-1 accuracy in percent, {seeds}"
         )
 
 
@@ -92,7 +100,7 @@ class ProbeReport:
             settings: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in values["protocol"].items()
             }
-            protocol = ProbeConfig(**settings)
+            protocol = ProbeConfig(**{"precision": "float32"} | settings)  # reports of old had no other
             accuracies = {layer: tuple(v) for layer, v in values["accuracies"].items()}
             kept = {f.name: values[f.name] for f in fields(cls)} | {"protocol": protocol, "accuracies": accuracies}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -160,11 +168,11 @@ def _inputs(
     raw.append(taps(trunk, test, config.layers, **pooled))
     known, asked = {}, {}
     for layer in config.layers:
-        *known[layer], asked[layer] = standardise(*(each.pop(layer) for each in raw))
+        *known[layer], asked[layer] = standardise(*(each.pop(layer) for each in raw), precision=config.precision)
     return known, asked
 
 
-def standardise(*parts: Tensor) -> list[Tensor]:
+def standardise(*parts: Tensor, precision: str = "float32") -> list[Tensor]:
     """Batch norm without scale and shift by the statistics of all parts but the last, then to length 1 in mean square.
 
     A number's mean is its own, so that no constant part is left that only slows the fit (a bias can make up for any);
@@ -172,9 +180,10 @@ def standardise(*parts: Tensor) -> list[Tensor]:
 
     Args:
         parts: activations [N, C, ...]: the known ones, plain and mirrored, and last those that are asked for.
+        precision: of the known ones' vectors.
 
     Returns:
-        Vectors [N, C * ...] of each part.
+        Vectors [N, C * ...] of each part, the last in float32.
     """
     channels, vectors = parts[0].shape[1], [x.flatten(1) for x in parts]
     mean = torch.stack([x.mean(0) for x in vectors[:-1]]).mean(0)
@@ -184,7 +193,9 @@ def standardise(*parts: Tensor) -> list[Tensor]:
     # not blown up.
     floor = 1e-2 * variance.mean() + torch.finfo(variance.dtype).tiny
     scale = (variance + floor).rsqrt() / mean.numel() ** 0.5
-    return [x.mul_(scale.view(-1, 1)).flatten(1) for x in maps]
+    *known, asked = (x.mul_(scale.view(-1, 1)).flatten(1) for x in maps)
+    half = uses_bf16(precision, asked.device)
+    return [*(x.bfloat16() if half else x for x in known), asked]
 
 
 def _check_sets(train: Pictures, test: Pictures) -> None:
@@ -196,7 +207,7 @@ def _check_sets(train: Pictures, test: Pictures) -> None:
 
 
 def fit(sides: list[Tensor], labels: Tensor, classes: int, config: ProbeConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the weights [C, F] and biases [C] of one layer's classifier.
+    """Return the weights [C, F] and biases [C] of one layer's classifier, in float32.
 
     Its generator is its own, so that no layer depends on which others are probed. The gradient of softmax and
     cross-entropy is written out: so small a problem spends longer in autograd than in its sums.
@@ -213,8 +224,9 @@ def fit(sides: list[Tensor], labels: Tensor, classes: int, config: ProbeConfig, 
         turned = torch.randint(len(sides), (steps,), generator=generator).tolist()
         for step, chosen in enumerate(order.split(batch)):
             x = sides[turned[step]].index_select(0, chosen)
-            error = (torch.addmm(bias, x, weight.T).softmax(1) - targets.index_select(0, chosen)) / batch
-            gradients = torch.addmm(weight, error.T, x, beta=decay), error.sum(0)
+            scores = (x @ weight.T.to(x.dtype)).float() + bias
+            error = (scores.softmax(1) - targets.index_select(0, chosen)) / batch
+            gradients = (error.T.to(x.dtype) @ x).float().add_(weight, alpha=decay), error.sum(0)
             rate = config.lr * (1 + math.cos(math.pi * (epoch + step / steps) / config.epochs)) / 2
             for value, speed, gradient in zip((weight, bias), speeds, gradients, strict=True):
                 speed.mul_(config.momentum).add_(gradient)

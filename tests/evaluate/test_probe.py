@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import codial
 from codial import ProbeConfig, ProbeReport, probe
 from codial.config import ModelConfig
 from codial.data import ImageSet
 from codial.errors import CodialError
+from codial.evaluate.probe import fit, standardise
 from codial.models import CONV_TAPS, AlexNet
 from codial.monitors import knn_accuracy
 
@@ -38,6 +41,12 @@ def clouds(seed, count, classes=5, side=4, wide=0.12):
     pictures = centres[labels] + wide * torch.randn(count, 3, side, side, generator=generator)
     names = tuple(f"class {c}" for c in range(classes))
     return ImageSet("clouds", "train", (255 * pictures.clamp(0, 1)).round().to(torch.uint8), labels, names)
+
+
+@pytest.fixture(scope="module")
+def thousands(seed):
+    """Real pictures, 1,000 to learn from and 1,000 to be judged on: a tenth of a point is a picture."""
+    return [codial.load_images("photos", split, limit=1000, seed=seed) for split in ("train", "test")]
 
 
 def standardised(known, asked, axes):
@@ -107,6 +116,71 @@ def test_layers_are_probed_side_by_side_exactly_as_alone():
     alone = probe(Transparent(4), train, test, replace(config, layers=("conv1",)), progress=False)
     assert together.accuracies["conv1"] == alone.accuracies["conv1"]
     assert together.accuracies["fc7"] != together.accuracies["conv1"]
+
+
+@pytest.mark.slow
+def test_untrained_layers_are_read_as_well_as_by_scikit_learns_recipe(thousands, seed):
+    """Both are given the same features; the recipe is that of its guide, each number standardised for itself."""
+    train, test = thousands
+    torch.manual_seed(seed)
+    trunk, layers = AlexNet(ModelConfig(width=0.1), 32).eval(), ("conv3", "conv4", "conv5")
+    report = probe(trunk, train, test, ProbeConfig(layers=layers, mirror=False), progress=False)
+    known, asked = (codial.evaluate.taps(trunk, images, layers, progress=False) for images in (train, test))
+    theirs = []
+    for layer in layers:
+        recipe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        recipe.fit(known[layer].flatten(1).numpy(), train.labels.numpy())
+        theirs.append(100 * recipe.score(asked[layer].flatten(1).numpy(), test.labels.numpy()))
+    assert min(theirs) > 40
+    assert np.mean([report.mean(layer) for layer in layers]) > np.mean(theirs) - 0.5
+
+
+def test_it_is_torchs_nesterov_descent(generator):
+    """The same weights as by autograd and torch's own optimiser and schedule, with decay of the weights alone."""
+    x, labels = torch.randn(96, 12, generator=generator), torch.randint(3, (96,), generator=generator)
+    config = ProbeConfig(epochs=4, batch=32, lr=0.5, weight_decay=2.0, precision="float32")
+    weight, bias = fit([x], labels, 3, config, seed=5)
+
+    generator = torch.Generator().manual_seed(5)
+    linear = torch.nn.Linear(12, 3)
+    torch.nn.init.normal_(linear.weight, std=0.01, generator=generator)
+    torch.nn.init.zeros_(linear.bias)
+    groups = [{"params": linear.weight, "weight_decay": 2.0 / 96}, {"params": linear.bias}]
+    optimiser = torch.optim.SGD(groups, 0.5, 0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 4 * 16)
+    for _ in range(4):
+        order = torch.randperm(96, generator=generator)
+        torch.randint(1, (16,), generator=generator)
+        for chosen in order.split(6):  # a sixteenth
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(linear(x[chosen]), labels[chosen]).backward()
+            optimiser.step()
+            schedule.step()
+    torch.testing.assert_close(weight, linear.weight.detach())
+    torch.testing.assert_close(bias, linear.bias.detach())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_what_is_learnt_from_is_kept_in_the_precision_asked_for(precision, generator):
+    known, asked = (torch.randn(40, 3, 4, 4, generator=generator) for _ in range(2))
+    exact = standardise(known.clone(), asked.clone())
+    vectors, queries = standardise(known, asked, precision=precision)
+    assert vectors.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    torch.testing.assert_close(vectors.float(), exact[0], rtol=2**-8 if precision == "bf16" else 0, atol=0)
+    assert torch.equal(queries, exact[1])
+
+
+def test_half_the_digits_read_as_well(thousands, seed):
+    torch.manual_seed(seed)
+    trunk = AlexNet(ModelConfig(width=0.1), 32).eval()
+    config = ProbeConfig(layers=("conv2", "conv5"))
+    half, full = (
+        probe(trunk, *thousands, replace(config, precision=precision), progress=False)
+        for precision in ("bf16", "float32")
+    )
+    for layer in config.layers:
+        assert half.accuracies[layer] != full.accuracies[layer], "another precision"
+        assert half.mean(layer) == pytest.approx(full.mean(layer), abs=0.2)
 
 
 def test_few_pictures_are_fitted_in_the_default_epochs(photos, seed):
@@ -197,6 +271,14 @@ def test_it_comes_back_from_its_file(report, tmp_path):
     assert ProbeReport.load(str(tmp_path / "new" / "report.json")).protocol == ProbeConfig()
 
 
+def test_a_report_from_before_precisions_was_in_float32(report, tmp_path):
+    report.save(tmp_path / "report.json")
+    values = json.loads((tmp_path / "report.json").read_text())
+    del values["protocol"]["precision"]
+    (tmp_path / "report.json").write_text(json.dumps(values))
+    assert ProbeReport.load(tmp_path / "report.json").protocol == replace(ProbeConfig(), precision="float32")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -228,6 +310,8 @@ def test_the_protocol_says_all_that_matters():
     text = replace(ProbeConfig(), pool="max", epochs=7, seeds=(5,)).describe()
     for part in ("max-pooled", "9,000", "Nesterov momentum 0.9", "7 epochs", "batch 256", "mirrored", "1 probe seed"):
         assert part in text
+    assert "bfloat16 where the device computes it" in text
+    assert "float32" in replace(ProbeConfig(), precision="float32").describe()
     assert not text.endswith("seeds")
     assert "mirrored" not in replace(ProbeConfig(), mirror=False).describe()
 
@@ -236,10 +320,23 @@ def test_the_protocol_says_all_that_matters():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layers": ()}, {"seeds": ()}, {"epochs": 0}, {"batch": 0}, {"dims": 0}, {"lr": 0}, {"pool": "mean"}]
+    "wrong",
+    [
+        {"layers": ()},
+        {"seeds": ()},
+        {"epochs": 0},
+        {"batch": 0},
+        {"dims": 0},
+        {"lr": 0},
+        {"pool": "mean"},
+        {"precision": "fp8"},
+    ],
 )
 def test_a_protocol_out_of_range_is_refused(wrong):
-    with pytest.raises(CodialError, match=r"at least one layer, seed, epoch|pool is 'mean'; expected avg or max"):
+    with pytest.raises(
+        CodialError,
+        match=r"at least one layer, seed, epoch|pool is 'mean'; expected avg or max|'fp8'; expected auto, b",
+    ):
         ProbeConfig(**wrong)
 
 
