@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,7 @@ class ProbeConfig:
     momentum: float = 0.9  # Nesterov
     weight_decay: float = 0.05  # of the weights, divided by the number of pictures: many need less of it
     seeds: tuple[int, ...] = (0, 1, 2)  # of initialisation and order
-    precision: str = (
-        "auto"  # of the features that are learnt from: bf16 where the device computes it, float32 elsewhere
-    )
+    precision: str = "auto"  # of the features learnt from; bf16 where the device computes it. A report says which
 
     def __post_init__(self) -> None:
         if self.pool not in ("avg", "max"):
@@ -136,7 +134,10 @@ def probe(
     """
     config = config or ProbeConfig()
     _check_sets(train, test)
-    known, asked = _inputs(trunk_of(source, device), train, test, config, progress)
+    trunk = trunk_of(source, device)
+    half = uses_bf16(config.precision, next(trunk.parameters()).device)
+    config = replace(config, precision="bf16" if half else "float32")
+    known, asked = _inputs(trunk, train, test, config, progress)
     found: dict[str, list[float]] = {layer: [] for layer in config.layers}
     each = [(layer, seed) for layer in config.layers for seed in config.seeds]
     for layer, seed in tqdm(each, desc="probes", delay=2, disable=not progress, leave=False):

@@ -178,6 +178,7 @@ def test_half_the_digits_read_as_well(thousands, seed):
         probe(trunk, *thousands, replace(config, precision=precision), progress=False)
         for precision in ("bf16", "float32")
     )
+    assert (half.protocol.precision, full.protocol.precision) == ("bf16", "float32")
     for layer in config.layers:
         assert half.accuracies[layer] != full.accuracies[layer], "another precision"
         assert half.mean(layer) == pytest.approx(full.mean(layer), abs=0.2)
@@ -268,7 +269,7 @@ def test_mean_and_spread_are_those_of_its_seeds(report):
 def test_it_comes_back_from_its_file(report, tmp_path):
     report.save(tmp_path / "new" / "report.json")
     assert ProbeReport.load(tmp_path / "new" / "report.json") == report
-    assert ProbeReport.load(str(tmp_path / "new" / "report.json")).protocol == ProbeConfig()
+    assert ProbeReport.load(str(tmp_path / "new" / "report.json")).protocol == report.protocol
 
 
 def test_a_report_from_before_precisions_was_in_float32(report, tmp_path):
