@@ -124,3 +124,36 @@ FLAGS = (
 def flags(table: int, row: str, data: str) -> list[str]:
     """Return what is wrong with a row's numbers on one data set; empty where nothing is known to be."""
     return [flag.reason for flag in FLAGS if (flag.table, flag.row) == (table, row) and data in flag.data]
+
+
+# Where the paper prints layers of a system or an ablation, by its name here: table, row, data set.
+_PRINTED = {
+    "codial": (1, "CODIAL", "stl10"),
+    "rotnet": (1, "RotNet", "stl10"),
+    "decouple": (1, "Decouple", "stl10"),
+    "globstat": (1, "GlobStat", "stl10"),
+    "random": (2, "Random", "stl10"),
+    "codial-cls": (2, "cls 1, mi 0", "stl10"),
+    "codial-mi": (2, "cls 0, mi 1", "stl10"),
+    "codial-cr": (2, "cr", "stl10"),
+    "codial-cr-bl": (2, "cr + bl", "stl10"),
+    "codial-cr-bl-co": (2, "cr + bl + co", "stl10"),
+    "deepcluster": (3, "DeepCluster", "imagenet"),
+    "knowtrans": (3, "KnowTrans", "imagenet"),
+    "spotartifacts": (3, "SpotArtifacts", "imagenet"),
+    "cmc": (3, "CMC", "imagenet"),
+    "supervised": (3, "ImageNet Labels", "imagenet"),
+}
+_TITLES = {"stl10": "STL-10", "imagenet": "ImageNet"}
+
+
+def printed(system: str) -> tuple[str, dict[str, float | None]] | None:
+    """Return the data set by its title, and the numbers by layer, that the paper prints for a system; None for none.
+
+    Args:
+        system: as in a preset's name, such as codial or codial-cls.
+    """
+    if system not in _PRINTED:
+        return None
+    table, row, data = _PRINTED[system]
+    return _TITLES[data], TABLES[table].numbers(row, data)

@@ -194,7 +194,7 @@ class _Loop:
         """Take one step, all of whose draws follow from the seed and the step's number."""
         rate = learning_rate(self._stage_progress(), self.config.train) / self.config.train.lr
         for group in self._groups():
-            group["lr"] = group["start"] * rate
+            group["lr"] = group["start"] * (1.0 if group.get("constant") else rate)
         noise = torch.Generator(self.device).manual_seed(step_seed(self.config.seed, "noise", self.step))
         draws = objectives.Draws(noise, len(fed.indices), self.ranks)
         self.objective.train()

@@ -22,7 +22,7 @@ TINY = [
 ]  # fmt: skip
 SETS = [part for setting in TINY for part in ("--set", setting)]
 LITTLE = ["--limit", "80", "--quiet", "--device", "cpu"]
-COMMANDS = ("pretrain", "probe", "retrieve", "embed", "data", "runs")
+COMMANDS = ("pretrain", "probe", "retrieve", "compare", "embed", "data", "runs")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,12 @@ def test_pretrain_returns_at_once_when_finished_and_takes_a_runs_own_config(runs
 
 def test_pretrain_lists_presets_and_shows_settings(capsys):
     assert main(["pretrain", "--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == list(PRESETS)
+    table, ablations = capsys.readouterr().out.split("\n\n")
+    listed = [line.split()[0] for line in table.splitlines()[2:]]
+    named = re.findall(r"codial-[a-z0-9-]+", ablations)
+    assert sorted(
+        listed + [f"{name}/{scale}" for name in named for scale in ("photos", "cifar10", "paper", "recommended")]
+    ) == sorted(PRESETS)
     assert main(["pretrain", "codial/photos", "--show", "--set", "train.lr=0.5", "--set", "train.lr=0.25"]) == 0
     shown = dict(line.split(" = ", 1) for line in capsys.readouterr().out.splitlines())
     assert shown["train.lr"] == "0.25"
@@ -129,6 +134,29 @@ def test_retrieve_prints_precision_and_draws(runs, tmp_path, capsys):
 def test_retrieve_draws_into_the_first_run_by_default(runs, capsys):
     assert main(["retrieve", str(runs / "second"), "--pictures", "1", *LITTLE]) == 0
     assert (runs / "second/evaluations/neighbours-photos.png").exists()
+
+
+def test_compare_prints_a_row_for_each_system_with_the_papers_beneath(runs, capsys):
+    """The two runs have one seed, and so the same numbers."""
+    assert main(["compare", str(runs / "first"), str(runs / "second"), "--epochs", "2", *LITTLE]) == 0
+    head, _, ours, printed, *rest = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "top-1",
+        "in",
+        "percent",
+        "runs",
+        "views",
+        "conv1",
+        "conv2",
+        "conv3",
+        "conv4",
+        "conv5",
+        "P@7",
+    ]
+    assert ours.split()[:3] == ["codial/photos", "2", "400"]
+    assert ours.count("± 0.0") == 6
+    assert printed.split()[-5:] == ["60.5", "71.5", "74.3", "75.3", "75.4"]
+    assert "standard deviation" in " ".join(rest)
 
 
 def test_embed_writes_features_in_two_forms(runs, tmp_path, capsys):

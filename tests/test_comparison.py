@@ -51,3 +51,15 @@ def test_a_folder_that_names_no_preset_says_how_to_make_it(tmp_path):
 def test_no_folder_at_all_is_a_mistake(folders):
     with pytest.raises(CodialError, match="expected folders separated by commas"):
         comparison.open_or_pretrain(folders)
+
+
+def test_published_runs_come_in_the_order_of_the_presets():
+    names = [(run.config.name, run.config.seed) for run in comparison.open_published("results/photos*/*")]
+    assert names[0] == ("codial/photos", 0)
+    assert names == sorted(names, key=lambda found: (list(PRESETS).index(found[0]), found[1]))
+    assert len(names) == len(set(names)) > 3
+
+
+def test_nothing_published_is_a_mistake():
+    with pytest.raises(CodialError, match="Nothing is published as 'results/nothing/\\*'"):
+        comparison.open_published("results/nothing/*")

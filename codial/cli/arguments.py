@@ -14,7 +14,7 @@ Self-supervised learning by concurrent discrimination and alignment (CODIAL).
 
 A run is a folder: settings, history, checkpoints and where they come from.
 `pretrain` makes one from pictures, without looking at labels; `probe`,
-`retrieve` and `embed` measure what its features are worth."""
+`retrieve`, `compare` and `embed` measure what its features are worth."""
 _START = """\
 to begin with, on the photographs that come with the package:
   codial pretrain codial/photos        about a minute on two CPU cores
@@ -27,9 +27,9 @@ _PRETRAIN = """\
 Train a network without labels. The run's folder is written as training goes
 on. Ctrl-C ends the step under way and saves; the same command goes on from
 there, and returns at once when the run is finished. Presets are named
-SYSTEM/SCALE: codial, codial-cls or codial-mi (one of its two terms alone),
-rotnet, decouple, deepcluster, cmc, supervised or random (untrained) at photos
-or cifar10 (a laptop), recommended or paper (a GPU)."""
+SYSTEM/SCALE: codial, its ablations such as codial-cls (see --list), rotnet,
+decouple, deepcluster, cmc, supervised or random (untrained) at photos or
+cifar10 (a laptop), recommended or paper (a GPU)."""
 _PRETRAIN_EXAMPLES = """\
   codial pretrain --list                  the presets
   codial pretrain codial/photos --show    every setting that --set can change
@@ -57,6 +57,16 @@ _RETRIEVE_EXAMPLES = """\
   codial retrieve runs/photos/codial
   codial retrieve runs/photos/random runs/photos/codial --out neighbours.png
   codial retrieve runs/photos/codial --layer conv5 --k 20"""
+
+_COMPARE = """\
+Put systems side by side: linear probes of all layers and precision at 7 under
+one protocol, runs of one system with different seeds as mean and spread, and
+the paper's numbers beneath each. What a run's folder holds already is not
+measured again; published results will do, for they hold the reports."""
+_COMPARE_EXAMPLES = """\
+  codial compare runs/photos/*
+  codial compare results/cifar10*/*
+  codial compare runs/cifar10/* --epochs 50 --seeds 5"""
 
 _EMBED = """\
 Write a layer's features, or a map of them. The file's ending decides:
@@ -106,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     _pretrain(_add(commands, "pretrain", _PRETRAIN, _PRETRAIN_EXAMPLES))
     _probe(_add(commands, "probe", _PROBE, _PROBE_EXAMPLES))
     _retrieve(_add(commands, "retrieve", _RETRIEVE, _RETRIEVE_EXAMPLES))
+    _compare(_add(commands, "compare", _COMPARE, _COMPARE_EXAMPLES))
     _embed(_add(commands, "embed", _EMBED, _EMBED_EXAMPLES))
     _data(_add(commands, "data", _DATA, _DATA_EXAMPLES))
     runs = _add(commands, "runs", _RUNS, _RUNS_EXAMPLES)
@@ -138,10 +149,14 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
 def _probe(parser: argparse.ArgumentParser) -> None:
     _runs_and_sets(parser)
     parser.add_argument("--layers", metavar="NAMES", default=",".join(CONV_TAPS), help="default: %(default)s")
-    parser.add_argument(
-        "--epochs", metavar="N", type=int, default=ProbeConfig.epochs, help="of the classifiers (default: %(default)s)"
-    )
-    parser.add_argument("--seeds", metavar="N", type=int, default=3, help="of the classifiers (default: %(default)s)")
+    _classifiers(parser)
+    _machine(parser)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    _runs_and_sets(parser)
+    _classifiers(parser)
+    parser.add_argument("--again", action="store_true", help="measure even what the folders hold already")
     _machine(parser)
 
 
@@ -178,6 +193,13 @@ def _runs_and_sets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", metavar="SET", help="labelled pictures to ask for (default: as --train)")
     parser.add_argument("--test-split", metavar="SPLIT", default="test", help="default: %(default)s")
     _limit(parser)
+
+
+def _classifiers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--epochs", metavar="N", type=int, default=ProbeConfig.epochs, help="of the classifiers (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", metavar="N", type=int, default=3, help="of the classifiers (default: %(default)s)")
 
 
 def _layer(parser: argparse.ArgumentParser) -> None:

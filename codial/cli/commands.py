@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 import codial
 import codial.config as configs
+from codial.ablations import ABLATIONS
 from codial.cli.arguments import parser
 from codial.comparison import by_name
 from codial.data import SETS, PictureFiles, Pictures, describe, load_images
@@ -26,6 +28,7 @@ from codial.evaluate import LayerMap, project, trustworthiness
 from codial.presets import PRESETS
 from codial.results import publish
 from codial.runs import Run, list_runs, open_run, write_safely
+from codial.tables import compare, laid_out
 
 FAILED, INTERRUPTED = 2, 130  # exit codes: a mistake that the user can mend; Ctrl-C, as shells count it
 
@@ -86,7 +89,7 @@ def _probe(given: argparse.Namespace) -> None:
     for name, run in runs.items():
         report = codial.probe(run, known, asked, protocol, progress=not given.quiet, device=given.device)
         rows.append([name, *(f"{report.mean(layer):.1f} ± {report.spread(layer):.1f}" for layer in protocol.layers)])
-    print(_table(["top-1 in percent", *protocol.layers], rows))
+    print(laid_out([["top-1 in percent", *protocol.layers], *rows]))
     print(f"\nLearnt from {known}, judged on {asked}.\nProtocol: {protocol.describe()}.")
 
 
@@ -98,7 +101,8 @@ def _retrieve(given: argparse.Namespace) -> None:
     found = {
         name: codial.retrieve(run, gallery, queries, given.k, given.layer, **options) for name, run in runs.items()
     }
-    print(_table(["run", f"precision at {given.k}"], [[name, f"{f.precision:.1f} %"] for name, f in found.items()]))
+    rows = [[name, f"{each.precision:.1f} %"] for name, each in found.items()]
+    print(laid_out([["run", f"precision at {given.k}"], *rows]))
     print(f"\nGallery: {gallery}, queries: {queries}; cosine similarity of {given.layer}.")
     with _drawing():
         from codial.plots.neighbours import neighbour_rows
@@ -106,6 +110,23 @@ def _retrieve(given: argparse.Namespace) -> None:
     shown = choose(queries.labels, given.pictures, given.seed).tolist()
     out = given.out or next(iter(runs.values())).folder / "evaluations" / f"neighbours-{queries.name}.png"
     _write(out, png(neighbour_rows(queries, gallery, found, shown)))
+
+
+def _compare(given: argparse.Namespace) -> None:
+    """Print systems side by side, each with the paper's numbers beneath it; measure what is not measured yet."""
+    runs = _open(given.runs)
+    protocol = codial.ProbeConfig(epochs=given.epochs, seeds=tuple(range(given.seeds)))
+    options: dict[str, Any] = {"progress": not given.quiet, "device": given.device}
+    again = given.again or given.limit is not None  # what is kept says neither which pictures were chosen nor how
+    found = compare(
+        list(runs.values()),
+        lambda: _known_and_asked(runs, given),
+        protocol,
+        source=given.train,
+        again=again,
+        **options,
+    )
+    print(found)
 
 
 def _embed(given: argparse.Namespace) -> None:
@@ -160,7 +181,7 @@ def _runs(given: argparse.Namespace) -> None:
     if not runs:
         raise CodialError(f"There is no run below {given.root}; `codial pretrain codial/photos` makes one.")
     rows = [[run.config.name, _state(run), _best(run, "knn"), _best(run, "probe"), str(run.folder)] for run in runs]
-    print(_table(["run", "state", "best kNN", "best quick probe", "folder"], rows))
+    print(laid_out([["run", "state", "best kNN", "best quick probe", "folder"], *rows]))
 
 
 def _publish(given: argparse.Namespace) -> None:
@@ -220,11 +241,14 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _presets() -> str:
-    rows = []
+    """List the presets; the ablations, which differ from codial in one setting or two, by their names alone."""
+    rows, ablations = [["preset", "pictures", "epochs", "views", "width"]], [f"codial-{name}" for name in ABLATIONS]
     for name, c in PRESETS.items():
-        pictures = f"{c.data.source}, {c.data.limit or 'all'}"
-        rows.append([name, pictures, str(c.train.epochs), f"{c.views.size} px", f"{c.model.width:g}"])
-    return _table(["preset", "pictures", "epochs", "views", "width"], rows)
+        if name.split("/")[0] not in ablations:
+            pictures = f"{c.data.source}, {c.data.limit or 'all'}"
+            rows.append([name, pictures, str(c.train.epochs), f"{c.views.size} px", f"{c.model.width:g}"])
+    told = fill(f"CODIAL's ablations, at the same scales: {', '.join(ablations)}.", 80, break_on_hyphens=False)
+    return f"{laid_out(rows)}\n\n{told}"
 
 
 def _state(run: Run) -> str:
@@ -237,13 +261,6 @@ def _state(run: Run) -> str:
 def _best(run: Run, name: str) -> str:
     values = [line[name] for line in run.history if name in line]
     return f"{max(values):.1f} %" if values else "-"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """Lay out cells in columns, two spaces apart."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join(line.rstrip() for line in [lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 @contextmanager
@@ -265,6 +282,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "pretrain": _pretrain,
     "probe": _probe,
     "retrieve": _retrieve,
+    "compare": _compare,
     "embed": _embed,
     "data": _data,
     "runs": _runs,

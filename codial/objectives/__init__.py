@@ -1,6 +1,8 @@
 """The systems, one file each, behind one small protocol; the trainer knows none of them by name."""
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from codial.config import Config
 from codial.objectives.cmc import Cmc
@@ -23,16 +25,32 @@ __all__ = [
     "Supervised",
     "Terms",
     "build",
+    "departures",
 ]
 
+DEPARTURES = "Departures from the original: "  # begins a paragraph of a system's docstring
 
-_SYSTEMS: dict[str, Callable[[Config, int, int], Objective]] = {
-    "codial": lambda config, classes, pictures: Codial(config),
-    "supervised": lambda config, classes, pictures: Supervised(config, classes),
-    "rotnet": lambda config, classes, pictures: RotNet(config),
-    "decouple": lambda config, classes, pictures: Decouple(config, pictures),
-    "deepcluster": lambda config, classes, pictures: DeepCluster(config, pictures),
-    "cmc": lambda config, classes, pictures: Cmc(config, pictures),
+
+def _config(config: Config, classes: int, pictures: int) -> tuple[Any, ...]:
+    return (config,)
+
+
+def _and_classes(config: Config, classes: int, pictures: int) -> tuple[Any, ...]:
+    return (config, classes)
+
+
+def _and_pictures(config: Config, classes: int, pictures: int) -> tuple[Any, ...]:
+    return (config, pictures)
+
+
+# Each system, and what it is to be told.
+_SYSTEMS: dict[str, tuple[type[Objective], Callable[[Config, int, int], tuple[Any, ...]]]] = {
+    "codial": (Codial, _config),
+    "supervised": (Supervised, _and_classes),
+    "rotnet": (RotNet, _config),
+    "decouple": (Decouple, _and_pictures),
+    "deepcluster": (DeepCluster, _and_pictures),
+    "cmc": (Cmc, _and_pictures),
 }
 
 
@@ -44,4 +62,12 @@ def build(config: Config, classes: int, pictures: int = 0) -> Objective:
         classes: number of picture labels, for systems that use them; 0 where a picture has none.
         pictures: N, the number of pictures in the set, for systems that remember something of each.
     """
-    return _SYSTEMS[config.objective.system](config, classes, pictures)
+    system, told = _SYSTEMS[config.objective.system]
+    return system(*told(config, classes, pictures))
+
+
+def departures(system: str) -> str:
+    """Return in what a system departs from its original, as its docstring says; empty where it says nothing."""
+    about = inspect.getdoc(_SYSTEMS[system][0]) or ""
+    found = [part for part in about.split("\n\n") if part.startswith(DEPARTURES)]
+    return " ".join(found[0].removeprefix(DEPARTURES).split()) if found else ""

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from codial.config import CmcOptions, Config
-from codial.devices import to_device
+from codial.devices import constant, to_device
 from codial.errors import CodialError
 from codial.models import build_trunk
+from codial.models.lab import to_lab
 from codial.objectives.bank import Bank
 from codial.objectives.protocol import Batch, Objective, Terms
 
@@ -58,6 +59,14 @@ class Cmc(Objective):
         (by_lightness, right), (by_colour, too) = told
         found: Terms = {"loss_lightness": by_lightness, "loss_colour": by_colour}
         return {"loss": by_lightness + by_colour} | found | {"pretext_accuracy": (right + too) / 2}
+
+    def shown(self, batch: Batch) -> dict[str, Tensor]:
+        """Return L, and a and b around a middle grey: what each half of the trunk sees."""
+        lab = to_lab(batch.views.images[:, 0]) / 100 + constant((0.0, 0.5, 0.5), batch.views.images.device).view(
+            3, 1, 1
+        )
+        names = ("lightness L", "colour a, green to red", "colour b, blue to yellow")
+        return {name: lab[:, i : i + 1].clamp(0, 1).repeat(1, 3, 1, 1) for i, name in enumerate(names)}
 
     def _contrast(self, bank: Bank, vectors: Tensor, places: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of vectors [B, D] in the other half's bank, and how often the own place scores best."""

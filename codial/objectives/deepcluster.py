@@ -8,7 +8,7 @@ from codial.config import Config, DeepClusterOptions, TrainConfig
 from codial.data import Pictures
 from codial.devices import to_device
 from codial.errors import CodialError
-from codial.models import AlexNet, build_trunk
+from codial.models import AlexNet, SobelAlexNet, build_trunk
 from codial.objectives.clusters import entropy, kmeans, mutual_information, whiten
 from codial.objectives.protocol import Batch, Objective, Terms, adamw
 from codial.views import plain_view
@@ -23,8 +23,8 @@ class DeepCluster(Objective):
     (k-means). Pictures are then drawn so that every cluster that is not empty comes equally often.
 
     Departures from the original: the trunk and the optimiser are those that all systems share (batch norm on the dense
-    layers too, no dropout, grouped convolutions, AdamW with a cosine schedule, under which the last heads hardly learn;
-    the head has a higher rate, and its part of AdamW starts anew with it); k-means gives an empty cluster a far picture
+    layers too, no dropout, grouped convolutions, AdamW with a cosine schedule; the head has a higher rate, which is
+    constant, and its part of AdamW starts anew with it); k-means gives an empty cluster a far picture
     instead of a part of a large one; a small cluster's pictures are repeated equally often instead of at random;
     Sobel's filters repeat the edge pixels; the crops and colours are the config's.
 
@@ -38,7 +38,7 @@ class DeepCluster(Objective):
 
     labels: Tensor
     nmi: Tensor
-    spread: Tensor
+    sizes: Tensor
     clustered: Tensor
 
     def __init__(self, config: Config, pictures: int) -> None:
@@ -57,14 +57,14 @@ class DeepCluster(Objective):
         self.head = nn.Linear(self.trunk.features, options.clusters)
         self.register_buffer("labels", torch.zeros(pictures, dtype=torch.int64))  # each picture's cluster
         self.register_buffer("nmi", torch.zeros(()))  # with the epoch before; 0 in the first
-        self.register_buffer("spread", torch.zeros(()))  # entropy of the clusters' sizes, nats
+        self.register_buffer("sizes", torch.zeros(options.clusters, dtype=torch.int64))  # of the clusters, in pictures
         self.register_buffer("clustered", torch.tensor(-1.0, dtype=torch.float64))  # progress at the last clustering
 
     def optimisers(self, train: TrainConfig) -> dict[str, torch.optim.Optimizer]:
         """Return one optimiser, which is kept: a new head is to start without the old one's moments."""
         self.optimiser = adamw(self.trunk, train)
         head = {"params": list(self.head.parameters()), "lr": train.lr * self.options.head_rate, "weight_decay": 0.0}
-        self.optimiser.add_param_group(head)
+        self.optimiser.add_param_group(head | {"constant": True})  # it is new in every epoch
         return {"loss": self.optimiser}
 
     def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator, stage: int = 0) -> None:
@@ -74,7 +74,7 @@ class DeepCluster(Objective):
         features = normalize(whiten(self.features(images), self.options.pca_dims), dim=1)
         labels = kmeans(features, self.options.clusters, self.options.kmeans_steps, generator)
         self.nmi.copy_(mutual_information(self.labels, labels, self.options.clusters))
-        self.spread.copy_(entropy(torch.bincount(labels)))
+        self.sizes.copy_(torch.bincount(labels, minlength=self.options.clusters))
         self.labels.copy_(labels)
         self.clustered.fill_(progress)
         self._begin_head(generator)
@@ -97,6 +97,14 @@ class DeepCluster(Objective):
         for parameter in self.head.parameters():
             self.optimiser.state.pop(parameter, None)
 
+    def shown(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the gradients that Sobel's filters find, around a middle grey, where the trunk has them."""
+        if not isinstance(self.trunk, SobelAlexNet):
+            return {}
+        edges = 0.5 + 0.1 * self.trunk.edges(batch.views.images[:, 0])
+        names = ("edges to the right", "edges downwards")
+        return {name: edges[:, i : i + 1].clamp(0, 1).repeat(1, 3, 1, 1) for i, name in enumerate(names)}
+
     def order(self, count: int, generator: torch.Generator) -> Tensor:
         """Return pictures of which every cluster that is not empty has the same number, to within one, [count]."""
         shuffled = torch.randperm(count, generator=generator)
@@ -109,7 +117,10 @@ class DeepCluster(Objective):
         return drawn.flatten()[torch.randperm(drawn.numel(), generator=generator)][:count]
 
     def terms(self, batch: Batch) -> Terms:
-        """Return loss, pretext_accuracy, nmi (with the epoch before) and cluster_entropy (of the sizes, in nats).
+        """Return loss, pretext_accuracy, nmi (with the epoch before) and what the clusters' sizes are like.
+
+        Those are cluster_entropy in nats, cluster_smallest and cluster_largest in pictures; every checkpoint holds all
+        sizes.
 
         Raises:
             CodialError: there are several processes.
@@ -123,4 +134,5 @@ class DeepCluster(Objective):
         labels = self.labels.index_select(0, to_device(batch.indices, self.labels.device))
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
         found: Terms = {"loss": cross_entropy(logits, labels), "pretext_accuracy": accuracy}
-        return found | {"nmi": self.nmi.clone(), "cluster_entropy": self.spread.clone()}
+        found |= {"nmi": self.nmi.clone(), "cluster_entropy": entropy(self.sizes)}
+        return found | {"cluster_smallest": self.sizes.min().float(), "cluster_largest": self.sizes.max().float()}

@@ -71,7 +71,10 @@ class Objective(nn.Module, ABC):
         """Return the scalar tensor to minimise as `loss`, and its terms and accuracies by their names in logs."""
 
     def optimisers(self, train: TrainConfig) -> dict[str, torch.optim.Optimizer]:
-        """Return who minimises which term: all parameters the loss, unless a system has opponents."""
+        """Return who minimises which term: all parameters the loss, unless a system has opponents.
+
+        Every group's rate follows the schedule, but for those that have a true `constant`.
+        """
         return {"loss": adamw(self, train)}
 
     def stages(self) -> tuple[float, ...]:
@@ -94,6 +97,13 @@ class Objective(nn.Module, ABC):
     def order(self, count: int, generator: torch.Generator) -> Tensor:
         """Return an epoch's pictures in their order, [count] int64 on the CPU: each once, unless a system differs."""
         return torch.randperm(count, generator=generator)
+
+    def shown(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the system makes of its views before the trunk looks, by name, [B, 3, S, S] float in [0, 1].
+
+        Nothing where the trunk looks at the views as they are.
+        """
+        return {}
 
 
 def adamw(module: nn.Module, train: TrainConfig) -> torch.optim.AdamW:

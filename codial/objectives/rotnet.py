@@ -12,9 +12,9 @@ from codial.objectives.protocol import Batch, Objective, Terms
 class RotNet(Objective):
     """Classify each view by its quarter turn; all four turns of a picture are in the batch.
 
-    The original turns one crop, without colour changes, in another AlexNet, and learns by SGD. Here trunk, optimiser
-    and views are those of every other system, so that what is compared is the task; `views.shared_crop` gives back the
-    one crop.
+    Departures from the original: the trunk and the optimiser are those that all systems share (grouped convolutions of
+    other widths, AdamW with a cosine schedule), so that what is compared is the task; the views are the config's, so
+    that each turn has a crop and colours of its own unless `views.shared_crop` gives them all one.
 
     Args:
         config: of the run.

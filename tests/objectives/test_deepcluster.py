@@ -1,6 +1,8 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from alike import assert_same_run, go, stopping_after
 from sklearn.metrics import normalized_mutual_info_score
@@ -15,6 +17,8 @@ from codial.models import AlexNet, SobelAlexNet
 from codial.objectives import Batch, DeepCluster, Draws, build
 from codial.ranks import Ranks
 from codial.views import plain_view
+
+LOGGED = {"loss", "pretext_accuracy", "nmi", "cluster_entropy", "cluster_smallest", "cluster_largest"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def test_the_loss_is_of_each_pictures_cluster_and_of_no_label(system, config, fe
     expected = torch.tensor([i % 6 for i in indices])
     torch.testing.assert_close(terms["loss"], cross_entropy(logits, expected))
     assert terms["pretext_accuracy"].item() == pytest.approx((logits.argmax(1) == expected).float().mean().item())
-    assert set(terms) == {"loss", "pretext_accuracy", "nmi", "cluster_entropy"}
+    assert set(terms) == LOGGED
 
 
 def test_steps_lower_the_loss_of_a_fixed_batch(system, config, few, generator, seed):
@@ -107,8 +111,15 @@ def test_a_new_epoch_has_a_new_head_without_moments_and_says_how_clusters_agree(
     assert system.head.weight.std().item() == pytest.approx(0.01, rel=0.1)
     assert not system.head.bias.any()
     assert system.nmi.item() == pytest.approx(normalized_mutual_info_score(before, system.labels), abs=1e-6)
-    sizes = torch.bincount(system.labels).double() / 24
-    assert system.spread.item() == pytest.approx(-float((sizes[sizes > 0] * sizes[sizes > 0].log()).sum()))
+
+
+def test_the_sizes_of_clusters_are_logged(system, config, few, generator, seed):
+    system.begin_epoch(few, 0.0, generator)
+    terms = system.terms(batch_of(few, config, [0, 1, 2], seed))
+    sizes = np.bincount(system.labels, minlength=6)
+    assert system.sizes.tolist() == sizes.tolist()
+    assert float(terms["cluster_entropy"]) == pytest.approx(scipy.stats.entropy(sizes))
+    assert (int(terms["cluster_smallest"]), int(terms["cluster_largest"])) == (sizes.min(), sizes.max())
 
 
 def test_beginning_the_same_epoch_again_changes_nothing(system, few, generator):
@@ -152,7 +163,7 @@ def whole(config, few, tmp_path_factory):
 
 def test_a_run_learns_clusters_and_logs_them(whole):
     lines = [line for line in whole.history if line["kind"] == "train"]
-    assert all({"loss", "pretext_accuracy", "nmi", "cluster_entropy"} < set(line) for line in lines)
+    assert all(set(line) > LOGGED for line in lines)
     assert lines[0]["nmi"] == 0
     assert 0 < lines[-1]["nmi"] <= 1
     assert isinstance(whole.trunk(), SobelAlexNet)

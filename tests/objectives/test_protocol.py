@@ -98,6 +98,19 @@ def test_schedules_scale_every_optimisers_own_rate(rivals, tiny, few, tmp_path):
     assert rates[-1] < 0.1 * 0.1
 
 
+def test_a_group_may_keep_its_rate(rivals, tiny, few, tmp_path, monkeypatch):
+    opponents = []
+
+    def optimisers(self, train):
+        opponents.append(torch.optim.SGD([{"params": [self.opponent], "lr": 0.01, "constant": True}]))
+        return {"loss": torch.optim.SGD([self.player, *self.trunk.parameters()], lr=0.1), "loss_opponent": opponents[0]}
+
+    monkeypatch.setattr(Rivals, "optimisers", optimisers)
+    run = go(replace(tiny, train=replace(tiny.train, monitor_every=0, log_every=1)), tmp_path / "run", few)
+    assert run.curve("lr")[1][-1] < 0.1 * 0.1
+    assert opponents[0].param_groups[0]["lr"] == 0.01
+
+
 class Relay(Rivals):
     """Two stages: the first a third of the run; the second adds up the numbers of the batches that it gets."""
 
