@@ -4,6 +4,7 @@ import math
 import signal
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -87,6 +88,25 @@ def learning_rate(progress: float, train: TrainConfig) -> float:
     return train.lr * (train.lr_end + (1 - train.lr_end) * (1 + math.cos(math.pi * progress)) / 2)
 
 
+def stage_ends(shares: tuple[float, ...], epochs: int) -> tuple[int, ...]:
+    """Return after how many epochs each stage ends; each has at least one, unless the run has none at all.
+
+    Raises:
+        CodialError: there are fewer epochs than stages.
+    """
+    if epochs == 0:
+        return (0,) * len(shares)
+    if epochs < len(shares):
+        raise CodialError(
+            f"train.epochs is {epochs}; expected at least {len(shares)}, one for each stage of this system (or 0)."
+        )
+    ends = [0]
+    for i in range(1, len(shares) + 1):
+        wanted = round(epochs * sum(shares[:i]))
+        ends.append(min(max(wanted, ends[-1] + 1), epochs - (len(shares) - i)))
+    return tuple(ends[1:])
+
+
 class _Loop:
     """One run under way: modules, optimisers, position."""
 
@@ -111,6 +131,7 @@ class _Loop:
         self.objective.to(device).to(memory_format=torch.channels_last)
         if train.sync_norm:
             synchronise(self.objective, ranks, device)
+        self.ends = stage_ends(self.objective.stages(), train.epochs)
         self.optimisers = self.objective.optimisers(train)
         for group in self._groups():
             group["start"] = group["lr"]
@@ -123,6 +144,10 @@ class _Loop:
     @property
     def epoch(self) -> int:
         return self.step // self.epoch_steps
+
+    @property
+    def stage(self) -> int:
+        return bisect_right(self.ends, self.epoch)
 
     @property
     def views(self) -> int:
@@ -151,7 +176,7 @@ class _Loop:
         done = self.step % self.epoch_steps
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, "epoch", self.epoch))
         if not done:
-            self.objective.begin_epoch(self.feed.images, self.step / self.total, generator)
+            self.objective.begin_epoch(self.feed.images, self.step / self.total, generator, self.stage)
         generator.manual_seed(step_seed(self.config.seed, "order", self.epoch))
         order = self.objective.order(len(self.feed.images), generator)[: self.epoch_steps * self.batch]
         with closing(self.feed.batches(order.view(self.epoch_steps, self.batch)[done:], self.step)) as batches:
@@ -167,20 +192,26 @@ class _Loop:
 
     def _train_step(self, fed: Fed) -> None:
         """Take one step, all of whose draws follow from the seed and the step's number."""
-        progress = self.step / self.total
+        rate = learning_rate(self._stage_progress(), self.config.train) / self.config.train.lr
         for group in self._groups():
-            group["lr"] = group["start"] * learning_rate(progress, self.config.train) / self.config.train.lr
+            group["lr"] = group["start"] * rate
         noise = torch.Generator(self.device).manual_seed(step_seed(self.config.seed, "noise", self.step))
         draws = objectives.Draws(noise, len(fed.indices), self.ranks)
         self.objective.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            terms = self.objective.terms(objectives.Batch(fed.views, fed.labels, progress, draws, fed.indices))
+            batch = objectives.Batch(fed.views, fed.labels, self.step / self.total, draws, fed.indices, self.stage)
+            terms = self.objective.terms(batch)
         self._backward(terms)
         for optimiser in self.optimisers.values():
             optimiser.step()
         self.step += 1
         for name, value in terms.items():
             self.window.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)
+
+    def _stage_progress(self) -> float:
+        """Return the part of the stage under way that is over."""
+        first, end = (self.epoch_steps * (0, *self.ends)[self.stage + i] for i in range(2))
+        return (self.step - first) / (end - first)
 
     def _backward(self, terms: objectives.Terms) -> None:
         """Give each parameter the gradient of the term that its optimiser minimises."""

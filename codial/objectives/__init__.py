@@ -1,5 +1,7 @@
 """The systems, one file each, behind one small protocol; the trainer knows none of them by name."""
 
+from collections.abc import Callable
+
 from codial.config import Config
 from codial.objectives.cmc import Cmc
 from codial.objectives.codial import Codial
@@ -24,6 +26,16 @@ __all__ = [
 ]
 
 
+_SYSTEMS: dict[str, Callable[[Config, int, int], Objective]] = {
+    "codial": lambda config, classes, pictures: Codial(config),
+    "supervised": lambda config, classes, pictures: Supervised(config, classes),
+    "rotnet": lambda config, classes, pictures: RotNet(config),
+    "decouple": lambda config, classes, pictures: Decouple(config, pictures),
+    "deepcluster": lambda config, classes, pictures: DeepCluster(config, pictures),
+    "cmc": lambda config, classes, pictures: Cmc(config, pictures),
+}
+
+
 def build(config: Config, classes: int, pictures: int = 0) -> Objective:
     """Return the system that `config.objective` asks for, freshly initialised from torch's current random state.
 
@@ -32,14 +44,4 @@ def build(config: Config, classes: int, pictures: int = 0) -> Objective:
         classes: number of picture labels, for systems that use them; 0 where a picture has none.
         pictures: N, the number of pictures in the set, for systems that remember something of each.
     """
-    if config.objective.system == "supervised":
-        return Supervised(config, classes)
-    if config.objective.system == "rotnet":
-        return RotNet(config)
-    if config.objective.system == "decouple":
-        return Decouple(config, pictures)
-    if config.objective.system == "deepcluster":
-        return DeepCluster(config, pictures)
-    if config.objective.system == "cmc":
-        return Cmc(config, pictures)
-    return Codial(config)
+    return _SYSTEMS[config.objective.system](config, classes, pictures)

@@ -67,7 +67,7 @@ class DeepCluster(Objective):
         self.optimiser.add_param_group(head)
         return {"loss": self.optimiser}
 
-    def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator) -> None:
+    def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator, stage: int = 0) -> None:
         """Cluster the pictures' features and begin a new head, unless a run that resumes here has done so."""
         if self.clustered == progress:
             return

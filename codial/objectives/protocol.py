@@ -52,6 +52,7 @@ class Batch(NamedTuple):
     progress: float  # part of the run that is over, in [0, 1)
     draws: Draws
     indices: Tensor  # [B] int64, places in the set, on the CPU
+    stage: int = 0  # of the system's `stages`
 
 
 Terms = dict[str, Tensor | float]
@@ -73,13 +74,21 @@ class Objective(nn.Module, ABC):
         """Return who minimises which term: all parameters the loss, unless a system has opponents."""
         return {"loss": adamw(self, train)}
 
-    def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator) -> None:
+    def stages(self) -> tuple[float, ...]:
+        """Return the stages' shares of the run, in their order, with sum 1; one stage, unless a system has several.
+
+        A stage has at least one whole epoch, and the learning rate's schedule runs anew in each.
+        """
+        return (1.0,)
+
+    def begin_epoch(self, images: Pictures, progress: float, generator: torch.Generator, stage: int = 0) -> None:
         """Look at all pictures before an epoch, where a system does.
 
         Args:
             images: the whole set.
             progress: part of the run that is over.
             generator: this epoch's own, on the CPU.
+            stage: that the epoch belongs to.
         """
 
     def order(self, count: int, generator: torch.Generator) -> Tensor:

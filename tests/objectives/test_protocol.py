@@ -8,8 +8,11 @@ from alike import assert_same_run, go, stopping_after
 from torch import nn
 
 from codial import objectives
+from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.objectives.protocol import Objective
+from codial.pretrain import learning_rate, stage_ends
+from codial.runs import read_tensors
 
 
 class Rivals(Objective):
@@ -35,8 +38,9 @@ class Rivals(Objective):
             "loss_opponent": torch.optim.SGD([self.opponent], lr=0.01, momentum=0.9),
         }
 
-    def begin_epoch(self, images, progress, generator):
+    def begin_epoch(self, images, progress, generator, stage):
         assert len(images) == 24
+        assert stage == 0
         self.begun += 1
         self.first = int(torch.randint(24, (), generator=generator))
 
@@ -92,3 +96,66 @@ def test_schedules_scale_every_optimisers_own_rate(rivals, tiny, few, tmp_path):
     rates = run.curve("lr")[1]
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] < 0.1 * 0.1
+
+
+class Relay(Rivals):
+    """Two stages: the first a third of the run; the second adds up the numbers of the batches that it gets."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.register_buffer("told", torch.full((9,), -1))
+
+    def stages(self):
+        return (1 / 3, 2 / 3)
+
+    def begin_epoch(self, images, progress, generator, stage):
+        self.told[round(progress * 9)] = stage
+
+    def terms(self, batch):
+        return super().terms(batch) | {"stage": float(batch.stage)}
+
+
+@pytest.fixture
+def relay(monkeypatch):
+    monkeypatch.setattr(objectives, "build", lambda config, classes, pictures: Relay(config))
+
+
+def test_each_stage_has_its_share_of_the_epochs_and_its_own_schedule(relay, tiny, few, tmp_path):
+    train = replace(tiny.train, epochs=9, monitor_every=0, log_every=1)
+    run = go(replace(tiny, train=train), tmp_path / "run", few)
+    assert run.curve("stage")[1] == 9 * [0.0] + 18 * [1.0]
+    rates = run.curve("lr")[1]
+    first = [0.1 * learning_rate(i / 9, train) / train.lr for i in range(9)]
+    second = [0.1 * learning_rate(i / 18, train) / train.lr for i in range(18)]
+    assert rates == pytest.approx(first + second)
+    weights = read_tensors(run.folder / "checkpoints" / "last.safetensors")
+    assert weights["model.told"].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_run_resumes_in_any_stage_and_between_two(relay, tiny, few, tmp_path):
+    config = replace(tiny, train=replace(tiny.train, epochs=3))
+    whole = go(config, tmp_path / "whole", few)
+    for step in (1, 3, 5):
+        go(config, tmp_path / str(step), few, stop=stopping_after(step))
+        assert_same_run(go(config, tmp_path / str(step), few), whole)
+
+
+@pytest.mark.parametrize(
+    ("shares", "epochs", "ends"),
+    [
+        ((1.0,), 5, (5,)),
+        ((0.5, 0.5), 5, (2, 5)),
+        ((0.01, 0.98, 0.01), 10, (1, 9, 10)),
+        ((0.01, 0.01, 0.98), 10, (1, 2, 10)),
+        ((0.98, 0.01, 0.01), 10, (8, 9, 10)),
+        ((0.2, 0.8), 0, (0, 0)),
+    ],
+)
+def test_every_stage_has_an_epoch(shares, epochs, ends):
+    assert stage_ends(shares, epochs) == ends
+
+
+def test_fewer_epochs_than_stages_are_refused(relay, tiny, few, tmp_path):
+    config = replace(tiny, train=replace(tiny.train, epochs=1))
+    with pytest.raises(CodialError, match=r"train\.epochs is 1; expected at least 2, one for each stage"):
+        go(config, tmp_path / "run", few)
