@@ -196,8 +196,11 @@ class DecoupleOptions:
     instance_weight: float = 1.0  # of loss_instance
     dims: int = 128  # of a remembered vector
     negatives: int = 4096  # K, drawn uniformly from the set for each picture, with replacement
-    temperature: float = 0.07  # T, which divides a cosine
+    temperature: float = 0.07  # T, which divides a cosine; about 1 / ln(N / G) suits N pictures of which G look alike
     bank_momentum: float = 0.5  # part of a remembered vector that stays when its picture is seen again
+    pu_part: float = 0.0  # of the run, in which RotNets learn that weigh turned pictures; 0: all weights are 1
+    weighted_part: float = 0.12  # of the run, at its end, in which they count; 35 of 245 epochs beside pu_part 1 / 6
+    gamma: float = 2.0  # weights are 1 - p^gamma
 
     def __post_init__(self) -> None:
         _settle(self, "objective.")
@@ -209,6 +212,11 @@ class DecoupleOptions:
         high_enough = self.temperature >= 0.02
         _require(high_enough, "objective.temperature", self.temperature, "at least 0.02, for exp(1 / T) is computed")
         _require(0 <= self.bank_momentum < 1, "objective.bank_momentum", self.bank_momentum, "a part in [0, 1)")
+        _require(self.pu_part >= 0, "objective.pu_part", self.pu_part, "a part of the run, 0 or more")
+        _require(self.weighted_part > 0, "objective.weighted_part", self.weighted_part, "a part of the run above 0")
+        parts = self.pu_part + self.weighted_part
+        _require(parts < 1, "objective.pu_part + weighted_part", parts, "parts of the run, sum below 1")
+        _require(self.gamma > 0, "objective.gamma", self.gamma, "a positive power")
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended
 # RotNet and Decouple as they were published turn one crop and leave its colours; they learn by SGD with a stepped rate,
 # where ours, as all systems here, learn by AdamW with a cosine.
 _ONE_CROP = ViewsConfig(shared_crop=True, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
-_TURN_SCALES = _SCALES | {"paper": replace(_PAPER, views=_ONE_CROP)}
+_TURN_PAPER = replace(_PAPER, views=_ONE_CROP)
+_TURN_SCALES = _SCALES | {"paper": _TURN_PAPER}
 
 
 def _with_primary(base: Config, primary: tuple[str, ...], objective: ObjectiveOptions) -> Config:
@@ -84,7 +85,11 @@ def _rotnet(base: Config) -> Config:
 
 
 def _decouple(base: Config) -> Config:
-    return _with_primary(base, TURNS, DecoupleOptions())
+    """Published settings, or temperatures that fit few pictures; published, the judges have epochs of their own."""
+    if base is not _TURN_PAPER:
+        return _with_primary(base, TURNS, DecoupleOptions(temperature=0.4 if base is _PHOTOS else 0.2))
+    plain = _with_primary(base, TURNS, DecoupleOptions(pu_part=1 / 6))
+    return replace(plain, train=replace(plain.train, epochs=plain.train.epochs * 6 // 5))
 
 
 def _supervised(base: Config) -> Config:

@@ -48,6 +48,26 @@ def test_noise_contrastive_estimation_is_a_direct_sum_with_z_of_the_first_batch(
         assert bank.constant.item() == pytest.approx(z, rel=1e-5)
 
 
+@pytest.mark.parametrize("alike", [5, 50])
+def test_estimation_is_at_its_best_at_a_temperature_that_fits_how_many_places_are_alike(alike, generator):
+    """Nobody can tell G alike of N apart: a place is one's own with 1 / G, so exp(1 / T) / Z is best at 1 / G, with Z
+    about N: T is about 1 / ln(N / G), for any K. A far lower T is worse than guessing, ln(1 + K) + K ln(1 + 1 / K)."""
+    pictures, dims, drawn = 4000, 128, 512
+    bank = Bank(pictures, dims, momentum=0.5)
+    bank.memory = normalize(torch.randn(pictures // alike, dims, generator=generator)).repeat_interleave(alike, 0)
+    own = torch.randint(pictures, (400, 1), generator=generator)
+    places = torch.cat((own, torch.randint(pictures, (400, drawn), generator=generator)), 1)
+
+    def loss(temperature):
+        bank.constant.fill_(pictures * math.exp(0.5 / dims / temperature**2))  # N times the mean over the sphere
+        return bank.nce(bank.scores(bank.memory[own.squeeze(1)], places, temperature), Ranks()).item()
+
+    best = 1 / math.log(pictures / alike)
+    assert loss(best) < min(loss(best / 1.5), loss(best * 1.5)) - 0.1
+    if alike == 50:
+        assert loss(0.07) > 3 * (math.log(1 + drawn) + drawn * math.log(1 + 1 / drawn))
+
+
 def test_infonce_is_the_softmax_of_the_own_place(bank, vectors, places):
     scores = bank.scores(vectors, places, T)
     expected = -sum(math.log(math.exp(row[0]) / sum(map(math.exp, row))) for row in scores.tolist()) / 5

@@ -1,20 +1,22 @@
 import math
 from dataclasses import replace
+from statistics import mean
 
 import pytest
 import torch
 from alike import assert_same_run, go, stopping_after
 from scipy.stats import kstest
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss, normalize
+from torch.nn.functional import cross_entropy, mse_loss, normalize, softmax
 
-from codial import sample_views
-from codial.config import TURNS, DecoupleOptions
+from codial import load_images, preset, sample_views
+from codial.config import TURNS, DecoupleOptions, override
 from codial.errors import CodialError
 from codial.objectives import Batch, Decouple, Draws, build
 from codial.objectives import decouple as MODULE
 from codial.ranks import Ranks
 from codial.runs import read_tensors
+from codial.views import plain_view
 
 PICTURES, SET, NEGATIVES, DIMS = 6, 24, 16, 8
 PLACES = torch.tensor([3, 20, 7, 0, 11, 23])  # in the set, of the pictures of a batch
@@ -40,9 +42,9 @@ def batch_at(config, few, seed):
     """The same views and the same noise every time."""
     views = sample_views(few.batch(PLACES), config.views, torch.Generator().manual_seed(seed))
 
-    def make(noise=seed):
+    def make(noise=seed, stage=0):
         draws = Draws(torch.Generator().manual_seed(noise), PICTURES)
-        return Batch(views, few.labels[PLACES], 0.5, draws, PLACES)
+        return Batch(views, few.labels[PLACES], 0.5, draws, PLACES, stage)
 
     return make
 
@@ -243,6 +245,137 @@ def test_two_processes_remember_as_one_does(decouple_of, batch_at, seed):
     torch.testing.assert_close(torch.stack(losses).mean(), terms["loss_instance"])
 
 
+# Judges and weights
+
+PU = {"pu_part": 1 / 3, "weighted_part": 1 / 3}
+
+
+def test_turned_views_count_by_1_less_p_to_the_power_gamma(decouple_of, batch_at, generator):
+    objective = decouple_of(**PU, gamma=3.0).eval()
+    objective.upright = torch.rand(SET, 4, generator=generator)
+    batch = batch_at(stage=2)
+    views = batch.views._replace(images=batch.views.images.flip(1), labels=batch.views.labels.flip(1))
+    terms = objective.terms(batch._replace(views=views))
+    logits = objective.classifier(halves(objective, batch)[0])
+    total, weights = 0.0, []
+    for i, place in enumerate(PLACES.tolist()):
+        for turn in range(4):
+            weights.append(1.0 if turn == 0 else 1 - objective.upright[place, turn].item() ** 3)
+            total += weights[-1] * cross_entropy(logits[i, turn], torch.tensor(turn)).item()
+    assert terms["loss_transform"].item() == pytest.approx(total / len(weights), rel=1e-5)
+    assert terms["turn_weight"].item() == pytest.approx(sum(weights) / len(weights), rel=1e-5)
+
+
+def test_where_nothing_turned_looks_upright_weights_change_nothing(decouple_of, batch_at):
+    """As without judges, whatever is thought of what is upright; and nothing that certainly looks upright counts."""
+    plain, objective = decouple_of().eval(), decouple_of(**PU).eval()
+    objective.upright[:, 0] = 0.7
+    terms, expected = objective.terms(batch_at(stage=2)), plain.terms(batch_at())
+    assert all(torch.equal(terms[name], value) for name, value in expected.items())
+    objective.upright[:, 1:] = 1
+    logits = objective.classifier(halves(objective, batch_at())[0])
+    upright = cross_entropy(logits[:, 0], torch.zeros(PICTURES, dtype=torch.int64)) / 4
+    torch.testing.assert_close(objective.terms(batch_at(stage=2))["loss_transform"], upright)
+
+
+def test_before_the_last_stage_weights_are_1(decouple_of, batch_at, generator):
+    objective = decouple_of(**PU).eval()
+    objective.upright = torch.rand(SET, 4, generator=generator)
+    terms = objective.terms(batch_at(stage=1))
+    assert terms["turn_weight"] == 1
+    assert torch.equal(terms["loss"], decouple_of().eval().terms(batch_at())["loss"])
+
+
+def test_a_judge_learns_from_its_half_alone_and_nothing_else_learns(decouple_of, batch_at):
+    """With other pictures in the places of one half, the other half's judge has the same gradient, bit for bit."""
+    objective, batch = decouple_of(**PU).train(), batch_at()
+    assert objective.halves.bincount().tolist() == [SET // 2] * 2
+    mine = objective.halves[PLACES]
+    assert 0 < mine.sum() < PICTURES
+
+    def gradients(images):
+        objective.zero_grad()
+        objective.terms(batch._replace(views=batch.views._replace(images=images)))["loss"].backward()
+        assert {name.split(".")[0] for name, p in objective.named_parameters() if p.grad is not None} == {"judges"}
+        return [[p.grad.clone() for p in judge.parameters()] for judge in objective.judges]
+
+    before = gradients(batch.views.images)
+    for half in (0, 1):
+        images = batch.views.images.clone()
+        images[mine == half] = 1 - images[mine == half]
+        after = gradients(images)
+        assert all(map(torch.equal, before[1 - half], after[1 - half]))
+        assert not any(map(torch.equal, before[half], after[half]))
+
+
+def test_judges_minimise_the_mean_loss_of_all_views(decouple_of, batch_at):
+    objective, batch = decouple_of(**PU).eval(), batch_at()
+    logits = [judge.classifier(judge.trunk(batch.views.images.flatten(0, 1))) for judge in objective.judges]
+    own = objective.halves[PLACES].repeat_interleave(4)
+    logits = torch.where(own.unsqueeze(1) == 0, *logits)
+    terms = objective.terms(batch)
+    assert set(terms) == {"loss", "judge_accuracy"}
+    torch.testing.assert_close(terms["loss"], cross_entropy(logits, batch.views.labels.flatten()))
+    right = (logits.argmax(1) == batch.views.labels.flatten()).float().mean()
+    torch.testing.assert_close(terms["judge_accuracy"], right)
+
+
+def test_a_batch_of_one_half_is_learnt_from(decouple_of, batch_at):
+    objective, batch = decouple_of(**PU), batch_at()
+    objective.halves[PLACES] = 1
+    terms = objective.terms(batch)
+    torch.testing.assert_close(terms["loss"], objective.judges[1].terms(batch)["loss"])
+
+
+def test_a_picture_is_judged_whole_and_turned_by_the_judge_that_never_saw_it(decouple_of, few, generator, monkeypatch):
+    """In several parts, which share no batch norm."""
+    monkeypatch.setattr(MODULE, "_BATCH", 5)
+    objective = decouple_of(**PU)
+    objective.begin_epoch(few, 0.0, generator, 0)
+    assert not objective.upright.any()
+    for norm in (m for m in objective.judges.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)):
+        norm.momentum = 1
+    for judge in objective.judges:  # as if it had learnt: it tells pictures and turns apart
+        judge.trunk.train()(plain_view(few.images, 32))
+        nn.init.normal_(judge.classifier.weight, std=0.1)
+    objective.begin_epoch(few, 0.3, generator, 1)
+    with torch.no_grad():
+        for place in range(SET):
+            judge = objective.judges[1 - int(objective.halves[place])].eval()
+            for turn in range(4):
+                turned = torch.rot90(plain_view(few.batch([place]), 32), turn, (2, 3))
+                p = softmax(judge.classifier(judge.trunk(turned)), 1)[0, 0]
+                assert objective.upright[place, turn].item() == pytest.approx(p.item(), abs=1e-5)
+    assert objective.upright.std() > 0.1
+    before = objective.upright.clone()
+    nn.init.zeros_(objective.judges[0].classifier.weight)
+    objective.begin_epoch(few, 0.6, generator, 2)
+    assert torch.equal(objective.upright, before), "judged once"
+
+
+def test_pictures_are_judged_under_the_turns_that_views_have(config, few, generator):
+    views = replace(config.views, flip=0.0, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0))
+    views = replace(views, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    sampled = sample_views(few.batch([3, 4]), views, generator)
+    assert sampled.labels.tolist() == [[0, 1, 2, 3]] * 2
+    turned = torch.stack([torch.rot90(plain_view(few.batch([3, 4]), 32), turn, (2, 3)) for turn in range(4)], 1)
+    apart = (sampled.images.unsqueeze(2) - turned.unsqueeze(1)).abs().flatten(3).mean(3)  # [2, 4, 4]
+    assert apart.diagonal(dim1=1, dim2=2).max() < 2e-3  # but for the edge
+    assert (apart + torch.eye(4)).min() > 2e-2
+
+
+def test_judges_leave_the_other_weights_as_they_are(decouple_of):
+    without, having = decouple_of().state_dict(), decouple_of(**PU).state_dict()
+    assert without.keys() < having.keys()
+    assert all(torch.equal(value, having[name]) for name, value in without.items())
+    assert {name.split(".")[0] for name in having.keys() - without.keys()} == {"judges", "upright"}
+
+
+def test_judges_and_weights_have_stages_of_their_own(decouple_of):
+    assert decouple_of().stages() == (1.0,)
+    assert decouple_of(pu_part=0.2, weighted_part=0.1).stages() == pytest.approx((0.2, 0.7, 0.1))
+
+
 # Gradients
 
 
@@ -327,6 +460,85 @@ def test_a_run_resumes_to_the_same_numbers(config, few, tmp_path):
     assert tensors["model.bank.memory"].shape == (24, DIMS)
     torch.testing.assert_close(tensors["model.bank.memory"].norm(dim=1), torch.ones(24))
     assert tensors["model.bank.constant"] > 0
+
+
+@pytest.mark.slow
+def test_on_the_photographs_both_halves_learn(tmp_path):
+    """Their patches overlap: at the published temperature the memory loses by that, and takes the turns along."""
+    config = override(preset("decouple/photos"), {"train.epochs": 3, "train.monitor_every": 0, "train.device": "cpu"})
+    run = go(config, tmp_path / "run", load_images("photos"))
+    lines = [line for line in run.history if line["kind"] == "train"][-10:]
+    guessing = math.log(1 + 4096) + 4096 * math.log(1 + 1 / 4096)
+    assert mean(line["loss_instance"] for line in lines) < guessing - 0.5
+    assert mean(line["pretext_accuracy"] for line in lines) > 0.28
+
+
+@pytest.fixture(scope="module")
+def judged_config(tiny):
+    """Two epochs of three steps in each of three stages."""
+    views, train = replace(tiny.views, primary=TURNS), replace(tiny.train, epochs=6)
+    return replace(tiny, objective=DecoupleOptions(dims=DIMS, negatives=NEGATIVES, **PU), views=views, train=train)
+
+
+@pytest.fixture(scope="module")
+def judged_run(judged_config, few, tmp_path_factory):
+    return go(judged_config, tmp_path_factory.mktemp("judged") / "run", few)
+
+
+@pytest.mark.parametrize("step", [2, 6, 7, 9, 12, 14])
+def test_a_run_with_judges_resumes_to_the_same_numbers_in_each_stage(step, judged_config, judged_run, few, tmp_path):
+    assert go(judged_config, tmp_path / "run", few, stop=stopping_after(step)).progress["step"] == step
+    assert_same_run(go(judged_config, tmp_path / "run", few), judged_run)
+
+
+def test_a_stage_trains_what_is_its_own(judged_config, judged_run, few, tmp_path):
+    """While judges learn, nothing else does; once they have judged, they stay as they are."""
+    run = go(judged_config, tmp_path / "run", few, stop=stopping_after(6))
+    after, end = (read_tensors(r.folder / "checkpoints" / "last.safetensors", "model.") for r in (run, judged_run))
+    first = go(replace(judged_config, train=replace(judged_config.train, epochs=0)), tmp_path / "first", few)
+    start = read_tensors(first.folder / "checkpoints" / "last.safetensors", "model.")
+    for name, value in after.items():
+        judges, counts = name.startswith("model.judges."), name.endswith("num_batches_tracked")
+        assert torch.equal(value, start[name]) != judges, name
+        if name != "model.bank.memory" and not name.startswith("model.upright"):
+            assert torch.equal(value, end[name]) == judges or counts, name
+    assert 0 < end["model.upright"].min() < end["model.upright"].max() < 1
+
+
+def test_history_tells_of_judges_then_of_turns_and_last_of_weights(judged_run):
+    lines = [line for line in judged_run.history if line["kind"] == "train"]
+    assert [set(line) & {"judge_accuracy", "pretext_accuracy"} for line in lines] == (
+        [{"judge_accuracy"}] * 3 + [{"pretext_accuracy"}] * 6
+    )
+    weights = [line["turn_weight"] for line in lines[3:]]
+    assert weights[:3] == [1] * 3
+    assert all(0.5 < weight < 1 for weight in weights[3:])
+
+
+def test_judges_refuse_several_processes(decouple_of, batch_at):
+    batch = batch_at()
+    with pytest.raises(CodialError, match=r"^Decouple's judges train in one process.* are 2. .*objective.pu_part to 0"):
+        decouple_of(**PU).terms(batch._replace(draws=Draws(batch.draws.generator, 3, Ranks(0, 2))))
+
+
+@pytest.mark.parametrize(
+    ("name", "outside", "expected"),
+    [
+        ("pu_part", -0.1, "a part of the run, 0 or more"),
+        ("weighted_part", 0.0, "a part of the run above 0"),
+        ("pu_part", 0.9, "parts of the run, sum below 1"),
+        ("gamma", 0.0, "a positive power"),
+    ],
+)
+def test_parts_out_of_range_are_refused(name, outside, expected):
+    with pytest.raises(CodialError, match=rf"^objective.{name}.* is .*; expected {expected}"):
+        DecoupleOptions(**{name: outside})
+
+
+def test_fewer_epochs_than_stages_are_refused(judged_config, few, tmp_path):
+    short = replace(judged_config, train=replace(judged_config.train, epochs=2))
+    with pytest.raises(CodialError, match=r"^train.epochs is 2; expected at least 3, one for each stage"):
+        go(short, tmp_path / "run", few)
 
 
 def test_in_half_precision_scores_are_still_exact(decouple_of, batch_at, seed):
