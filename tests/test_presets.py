@@ -5,10 +5,12 @@ import pytest
 import codial
 from codial import presets
 from codial.config import (
+    PRIMARY,
     SYSTEMS,
     TURNS,
     CodialOptions,
     DecoupleOptions,
+    GlobStatOptions,
     RotNetOptions,
     config_hash,
     from_dict,
@@ -20,7 +22,7 @@ SCALES = ("photos", "cifar10", "paper", "recommended")
 ABLATIONS = {"codial-cls": "mi_weight", "codial-mi": "cls_weight"}
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "deepcluster", "cmc", "supervised", "random")
+    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "deepcluster", "cmc", "globstat", "supervised", "random")
     for scale in SCALES
     if not (system in ABLATIONS and scale == "paper")
 ]
@@ -100,6 +102,18 @@ def test_systems_of_four_turns_see_as_many_views(options, scale):
         views = dataclasses.replace(views, shared_crop=False, **as_ours)
     back = dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train, views=views)
     assert back == ours
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_globstat_has_codials_views_and_opponents_as_wide_as_the_trunk(scale):
+    """On the paper's scale of one crop, whose colours stay."""
+    ours, theirs = codial.preset(f"codial/{scale}"), codial.preset(f"globstat/{scale}")
+    assert theirs.objective == GlobStatOptions(width=ours.model.width)
+    views = theirs.views
+    if scale == "paper":
+        assert views == dataclasses.replace(codial.preset("rotnet/paper").views, primary=PRIMARY)
+        views = ours.views
+    assert dataclasses.replace(theirs, name=ours.name, objective=ours.objective, views=views) == ours
 
 
 @pytest.mark.parametrize("scale", ["photos", "cifar10", "recommended"])
