@@ -261,6 +261,33 @@ class CmcOptions:
 
 
 @dataclass(frozen=True)
+class GlobStatOptions:
+    """GlobStat: six transforms, one of them an inpainting that an opponent learns to hide; the original's values."""
+
+    system: str = "globstat"
+    patch: float = 0.625  # side as a part of the view's, then a multiple of 8: 40 of 64; the original's is 48 of 80
+    border: int = 2  # pixels of a patch that the inpainter sees; 4 for 224-pixel views
+    width: float = 1.0  # multiplies the channels of inpainter and discriminator
+    kept_weight: float = 50.0  # of loss_border and loss_autoencoded beside the adversarial terms
+    inpainter_rate: float = 2e-4
+    discriminator_rate: float = 8e-4
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("globstat",))
+        _require(0 < self.patch <= 1, "objective.patch", self.patch, "a part in (0, 1]")
+        _require(self.border >= 1, "objective.border", self.border, "at least 1 pixel")
+        _require(0.05 <= self.width <= 4, "objective.width", self.width, "a factor in [0.05, 4]")
+        _require(self.kept_weight >= 0, "objective.kept_weight", self.kept_weight, "a number >= 0")
+        for name in ("inpainter_rate", "discriminator_rate"):
+            _require(getattr(self, name) > 0, f"objective.{name}", getattr(self, name), "a positive number")
+
+    def side(self, size: int) -> int:
+        """Return a patch's side in pixels, in views of `size`: a multiple of 8, for the inpainter halves it thrice."""
+        return 8 * int(self.patch * size / 8)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -293,7 +320,15 @@ class TrainConfig:
             _require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
 
 
-ObjectiveOptions = CodialOptions | SupervisedOptions | RotNetOptions | DecoupleOptions | DeepClusterOptions | CmcOptions
+ObjectiveOptions = (
+    CodialOptions
+    | SupervisedOptions
+    | RotNetOptions
+    | DecoupleOptions
+    | DeepClusterOptions
+    | CmcOptions
+    | GlobStatOptions
+)
 SYSTEMS: dict[str, type] = {
     "codial": CodialOptions,
     "supervised": SupervisedOptions,
@@ -301,6 +336,7 @@ SYSTEMS: dict[str, type] = {
     "decouple": DecoupleOptions,
     "deepcluster": DeepClusterOptions,
     "cmc": CmcOptions,
+    "globstat": GlobStatOptions,
 }
 
 
@@ -329,6 +365,16 @@ class Config:
         if isinstance(self.objective, DeepClusterOptions | CmcOptions):
             expected = f"turn0 alone: {self.objective.system} has one view a picture, upright"
             _require(self.views.primary == ("turn0",), "views.primary", self.views.primary, expected)
+        if isinstance(self.objective, GlobStatOptions):
+            expected = f"{', '.join(PRIMARY)}, five of globstat's six classes"
+            _require(self.views.primary == PRIMARY, "views.primary", self.views.primary, expected)
+            side = self.objective.side(self.views.size)
+            expected = (
+                f"8 or more of the view's {self.views.size} pixels, with a part of at least {8 / self.views.size:g}"
+            )
+            _require(side >= 8, "objective.patch", self.objective.patch, expected)
+            expected = f"less than {side // 2}, half of a patch's {side} pixels"
+            _require(2 * self.objective.border < side, "objective.border", self.objective.border, expected)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

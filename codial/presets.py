@@ -16,6 +16,7 @@ from codial.config import (
     DataConfig,
     DecoupleOptions,
     DeepClusterOptions,
+    GlobStatOptions,
     ModelConfig,
     ObjectiveOptions,
     RotNetOptions,
@@ -54,8 +55,8 @@ _PHOTOS = replace(
 
 _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
 
-# RotNet and Decouple as they were published turn one crop and leave its colours; they learn by SGD with a stepped rate,
-# where ours, as all systems here, learn by AdamW with a cosine.
+# RotNet, Decouple and GlobStat as they were published transform one crop and leave its colours. (The first two learn by
+# SGD with a stepped rate, where ours, as all systems here, learn by AdamW with a cosine.)
 _ONE_CROP = ViewsConfig(shared_crop=True, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 _TURN_PAPER = replace(_PAPER, views=_ONE_CROP)
 _TURN_SCALES = _SCALES | {"paper": _TURN_PAPER}
@@ -108,6 +109,11 @@ def _cmc(base: Config) -> Config:
     )
 
 
+def _globstat(base: Config) -> Config:
+    """Five views a picture are drawn, the sixth it makes; opponents as wide as the trunk."""
+    return replace(base, objective=GlobStatOptions(width=base.model.width))
+
+
 def _random(base: Config) -> Config:
     """The same network before its first step."""
     return replace(base, train=replace(base.train, epochs=0))
@@ -120,6 +126,7 @@ _SYSTEMS = {
     "decouple": (_decouple, _TURN_SCALES),
     "deepcluster": (_deepcluster, _SCALES),
     "cmc": (_cmc, _SCALES),
+    "globstat": (_globstat, _TURN_SCALES),
     "supervised": (_supervised, _SCALES),
     "random": (_random, _SCALES),
 }

@@ -5,10 +5,12 @@ import pytest
 import codial
 from codial import presets
 from codial.config import (
+    PRIMARY,
     SYSTEMS,
     TURNS,
     CodialOptions,
     DecoupleOptions,
+    GlobStatOptions,
     ModelConfig,
     config_hash,
     from_dict,
@@ -29,7 +31,7 @@ ABLATIONS = {  # Table 2, Figure 3 and the readings of the head: the section tha
     "split": ("objective", {"head": "split"}),
     "decoupled": ("objective", {"head": "decoupled"}),
 } | {f"pairs{count}": ("objective", {"pairs": count}) for count in range(1, 10)}
-OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "supervised", "random")
+OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "supervised", "random")
 NAMES = [
     f"{system}/{scale}" for system in ("codial", *(f"codial-{name}" for name in ABLATIONS), *OTHERS) for scale in SCALES
 ]
@@ -137,6 +139,18 @@ def test_decouples_presets_differ_from_its_published_settings_in_what_small_sets
     assert stage_ends(shares_of(paper), paper.train.epochs) == (50, 264, 300)
     for scale, temperature in (("photos", 0.4), ("cifar10", 0.2), ("recommended", 0.2)):
         assert codial.preset(f"decouple/{scale}").objective == DecoupleOptions(temperature=temperature)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_globstat_has_codials_views_and_opponents_as_wide_as_the_trunk(scale):
+    """On the paper's scale of one crop, whose colours stay."""
+    ours, theirs = codial.preset(f"codial/{scale}"), codial.preset(f"globstat/{scale}")
+    assert theirs.objective == GlobStatOptions(width=ours.model.width)
+    views = theirs.views
+    if scale == "paper":
+        assert views == dataclasses.replace(codial.preset("rotnet/paper").views, primary=PRIMARY)
+        views = ours.views
+    assert dataclasses.replace(theirs, name=ours.name, objective=ours.objective, views=views) == ours
 
 
 @pytest.mark.parametrize(

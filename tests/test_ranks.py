@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import codial
-from codial.config import TURNS, CmcOptions, DecoupleOptions, to_dict
+from codial.config import TURNS, CmcOptions, DecoupleOptions, GlobStatOptions, to_dict
 from codial.errors import CodialError
 from codial.models import AlexNet, synchronise
 from codial.models.norm import SyncNorm
@@ -105,6 +105,20 @@ def test_two_processes_remember_pictures_as_one_does(config, few, tmp_path):
         for part in ("memory", "constant"):
             key = f"model.{name}.{part}"
             torch.testing.assert_close(shared[key], own[key], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_paint_and_judge_as_one_does(config, few, tmp_path):
+    """GlobStat's three losses, each with a backward pass of its own, and its opponents' weights."""
+    train = replace(config.train, epochs=2)
+    config = replace(config, objective=GlobStatOptions(width=0.1), train=train)
+    finish(together(config, tmp_path / "run", tmp_path / "child.py"))
+    run, alone = codial.open_run(tmp_path / "run"), go(config, tmp_path / "alone", few)
+    for term in ("loss", "loss_inpainter", "loss_discriminator"):
+        assert run.curve(term)[1] == pytest.approx(alone.curve(term)[1], rel=2e-3, abs=2e-3), term
+    shared, own = (read_tensors(r.folder / "checkpoints" / "last.safetensors", "model.") for r in (run, alone))
+    for name, values in own.items():
+        torch.testing.assert_close(shared[name], values, rtol=1e-2, atol=2e-3, msg=name)
 
 
 @pytest.mark.slow

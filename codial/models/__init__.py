@@ -4,6 +4,7 @@ from codial.config import CmcOptions, Config, DeepClusterOptions
 from codial.models.alexnet import AlexNet
 from codial.models.critic import Critic
 from codial.models.head import StochasticHead, to_gaussian
+from codial.models.inpainting import Inpainter, PatchDiscriminator
 from codial.models.lab import LabHalves, to_lab
 from codial.models.norm import synchronise
 from codial.models.sobel import SobelAlexNet
@@ -14,7 +15,9 @@ __all__ = [
     "TAPS",
     "AlexNet",
     "Critic",
+    "Inpainter",
     "LabHalves",
+    "PatchDiscriminator",
     "SobelAlexNet",
     "StochasticHead",
     "Trunk",

@@ -9,6 +9,7 @@ from codial.objectives.cmc import Cmc
 from codial.objectives.codial import Codial
 from codial.objectives.decouple import Decouple
 from codial.objectives.deepcluster import DeepCluster
+from codial.objectives.globstat import GlobStat
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
 from codial.objectives.supervised import Supervised
@@ -20,6 +21,7 @@ __all__ = [
     "Decouple",
     "DeepCluster",
     "Draws",
+    "GlobStat",
     "Objective",
     "RotNet",
     "Supervised",
@@ -51,6 +53,7 @@ _SYSTEMS: dict[str, tuple[type[Objective], Callable[[Config, int, int], tuple[An
     "decouple": (Decouple, _and_pictures),
     "deepcluster": (DeepCluster, _and_pictures),
     "cmc": (Cmc, _and_pictures),
+    "globstat": (GlobStat, _config),
 }
 
 

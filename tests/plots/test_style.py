@@ -68,7 +68,7 @@ def test_names_that_figures_share_have_a_colour(name):
 
 
 def test_systems_can_be_told_apart_without_seeing_red_or_green():
-    names = ("codial", "random", "supervised", "rotnet", "decouple")
+    names = ("codial", "random", "supervised", "rotnet", "decouple", "globstat")
     for one, other in combinations([style.COLOURS[name] for name in names], 2):
         assert abs(blueness(one) - blueness(other)) > 0.25 or abs(luminance(one) - luminance(other)) > 0.1
 
