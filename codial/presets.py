@@ -12,6 +12,7 @@ from codial.config import (
     DataConfig,
     DecoupleOptions,
     DeepClusterOptions,
+    KnowTransOptions,
     ModelConfig,
     ObjectiveOptions,
     RotNetOptions,
@@ -56,6 +57,11 @@ _ONE_CROP = ViewsConfig(shared_crop=True, brightness=0.0, contrast=0.0, saturati
 _TURN_SCALES = _SCALES | {"paper": replace(_PAPER, views=_ONE_CROP)}
 # The paper's tables have its ablations too, but at settings that our measurements do not favour.
 _ABLATION_SCALES = {scale: base for scale, base in _SCALES.items() if scale != "paper"}
+
+# The original's teacher, but for tiles of 32 pixels instead of 64: views of 64 pixels have no more than 16 for each.
+_DEEP_TEACHER = KnowTransOptions(
+    teacher_depth=16, teacher_width=1.0, teacher_rate=1.0, permutations=701, min_distance=3, tile_size=32
+)
 
 
 def _with_primary(base: Config, primary: tuple[str, ...], objective: ObjectiveOptions) -> Config:
@@ -111,6 +117,18 @@ def _cmc(base: Config) -> Config:
     )
 
 
+def _knowtrans(base: Config) -> Config:
+    """Epochs for the teacher come on top, so that the student sees as many views as every other trunk."""
+    options = {
+        _PAPER: replace(_DEEP_TEACHER, clusters=2000),
+        _RECOMMENDED: _DEEP_TEACHER,
+        _PHOTOS: KnowTransOptions(teacher_part=0.4),  # an epoch has few steps
+    }.get(base, KnowTransOptions())
+    made = _with_primary(base, ("turn0",), options)
+    epochs = ceil(made.train.epochs / (1 - options.teacher_part))
+    return replace(made, train=replace(made.train, epochs=epochs))
+
+
 def _random(base: Config) -> Config:
     """The same network before its first step."""
     return replace(base, train=replace(base.train, epochs=0))
@@ -124,6 +142,7 @@ _SYSTEMS = {
     "decouple": (_decouple, _TURN_SCALES),
     "deepcluster": (_deepcluster, _SCALES),
     "cmc": (_cmc, _SCALES),
+    "knowtrans": (_knowtrans, _SCALES),
     "supervised": (_supervised, _SCALES),
     "random": (_random, _SCALES),
 }

@@ -9,18 +9,21 @@ from codial.config import (
     TURNS,
     CodialOptions,
     DecoupleOptions,
+    KnowTransOptions,
     RotNetOptions,
     config_hash,
     from_dict,
     to_dict,
 )
 from codial.errors import CodialError
+from codial.pretrain import stage_ends
 
 SCALES = ("photos", "cifar10", "paper", "recommended")
+PEERS = ("rotnet", "decouple", "deepcluster", "cmc", "knowtrans")
 ABLATIONS = {"codial-cls": "mi_weight", "codial-mi": "cls_weight"}
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "deepcluster", "cmc", "supervised", "random")
+    for system in ("codial", *ABLATIONS, *PEERS, "supervised", "random")
     for scale in SCALES
     if not (system in ABLATIONS and scale == "paper")
 ]
@@ -100,6 +103,22 @@ def test_systems_of_four_turns_see_as_many_views(options, scale):
         views = dataclasses.replace(views, shared_crop=False, **as_ours)
     back = dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train, views=views)
     assert back == ours
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_student_of_knowtrans_sees_as_many_views_and_its_teacher_comes_on_top(scale):
+    """Less than two epochs more, where the parts are not of whole epochs; else as other systems of one view."""
+    theirs, peer = codial.preset(f"knowtrans/{scale}"), codial.preset(f"deepcluster/{scale}")
+    options = theirs.objective
+    assert isinstance(options, KnowTransOptions)
+    part = options.teacher_part
+    teacher, whole = stage_ends((part, 1 - part), theirs.train.epochs)
+    assert 0 <= whole - teacher - peer.train.epochs < 2
+    train = dataclasses.replace(theirs.train, epochs=peer.train.epochs)
+    assert dataclasses.replace(theirs, name=peer.name, objective=peer.objective, train=train) == peer
+    if scale == "paper":  # research/method.md 9
+        assert (options.teacher_depth, options.teacher_width, options.clusters) == (16, 1, 2000)
+        assert (options.permutations, options.min_distance, options.foreign, options.grey) == (701, 3, 2, 0.7)
 
 
 @pytest.mark.parametrize("scale", ["photos", "cifar10", "recommended"])

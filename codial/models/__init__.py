@@ -1,16 +1,18 @@
 """The trunk and the small networks on top of it."""
 
 from codial.config import CmcOptions, Config, DeepClusterOptions
-from codial.models.alexnet import AlexNet
+from codial.models.alexnet import AlexNet, width_of
 from codial.models.critic import Critic
 from codial.models.head import StochasticHead, to_gaussian
 from codial.models.lab import LabHalves, to_lab
 from codial.models.norm import synchronise
 from codial.models.sobel import SobelAlexNet
 from codial.models.trunk import CONV_TAPS, TAPS, Trunk
+from codial.models.vgg import SHRINK, Vgg
 
 __all__ = [
     "CONV_TAPS",
+    "SHRINK",
     "TAPS",
     "AlexNet",
     "Critic",
@@ -18,10 +20,12 @@ __all__ = [
     "SobelAlexNet",
     "StochasticHead",
     "Trunk",
+    "Vgg",
     "build_trunk",
     "synchronise",
     "to_gaussian",
     "to_lab",
+    "width_of",
 ]
 
 

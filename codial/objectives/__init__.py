@@ -7,6 +7,7 @@ from codial.objectives.cmc import Cmc
 from codial.objectives.codial import Codial
 from codial.objectives.decouple import Decouple
 from codial.objectives.deepcluster import DeepCluster
+from codial.objectives.knowtrans import KnowTrans
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
 from codial.objectives.supervised import Supervised
@@ -18,6 +19,7 @@ __all__ = [
     "Decouple",
     "DeepCluster",
     "Draws",
+    "KnowTrans",
     "Objective",
     "RotNet",
     "Supervised",
@@ -33,6 +35,7 @@ _SYSTEMS: dict[str, Callable[[Config, int, int], Objective]] = {
     "decouple": lambda config, classes, pictures: Decouple(config, pictures),
     "deepcluster": lambda config, classes, pictures: DeepCluster(config, pictures),
     "cmc": lambda config, classes, pictures: Cmc(config, pictures),
+    "knowtrans": lambda config, classes, pictures: KnowTrans(config, pictures),
 }
 
 
