@@ -288,6 +288,46 @@ class GlobStatOptions:
 
 
 @dataclass(frozen=True)
+class KnowTransOptions:
+    """Knowledge transfer: a deep teacher learns from jigsaw puzzles; the trunk learns the clusters of its features.
+
+    The defaults are for a laptop; the original has 701 permutations that differ in 3 places, a whole VGG-16 and 2,000
+    clusters.
+    """
+
+    system: str = "knowtrans"
+    teacher_part: float = 0.25  # of the run's epochs; the student has the others
+    teacher_depth: int = 11  # VGG-11, or VGG-16
+    teacher_width: float = 0.25  # multiplies every layer's channels
+    teacher_rate: float = 10.0  # the teacher's lr over the trunk's
+    permutations: int = 8  # to tell from each other: few, so that a short run gets above guessing
+    min_distance: int = 8  # places in which two permutations differ at least
+    tile_part: float = 0.75  # side of a tile over that of its cell, 64 of 85 pixels in the original; the rest is jitter
+    tile_size: int = 16  # pixels that tiles are brought to; 16 is the least that the teacher's pools leave something of
+    foreign: int = 2  # most tiles of a puzzle that are another picture's, as the original
+    grey: float = 0.7  # probability that a puzzle has no colours, as the original
+    layer: int = 5  # the teacher's block whose maps' means are clustered; the original doesn't say
+    clusters: int = 128  # 10 to 20 for each class of a small set
+    kmeans_steps: int = 20
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("knowtrans",))
+        _require(0 < self.teacher_part < 1, "objective.teacher_part", self.teacher_part, "a part in (0, 1)")
+        _require(self.teacher_depth in (11, 16), "objective.teacher_depth", self.teacher_depth, "11 or 16")
+        fits = 0.05 <= self.teacher_width <= 4
+        _require(fits, "objective.teacher_width", self.teacher_width, "a factor in [0.05, 4]")
+        _require(self.teacher_rate > 0, "objective.teacher_rate", self.teacher_rate, "a positive factor")
+        _require(2 <= self.min_distance <= 9, "objective.min_distance", self.min_distance, "2 to 9 places")
+        _require(0.25 <= self.tile_part <= 1, "objective.tile_part", self.tile_part, "a part in [0.25, 1]")
+        _require(0 <= self.foreign <= 2, "objective.foreign", self.foreign, "0, 1 or 2 tiles")
+        _require(0 <= self.grey <= 1, "objective.grey", self.grey, "a probability in [0, 1]")
+        _require(1 <= self.layer <= 5, "objective.layer", self.layer, "1 to 5, one of the teacher's blocks")
+        for name, least in (("permutations", 2), ("tile_size", 16), ("clusters", 2), ("kmeans_steps", 1)):
+            _require(getattr(self, name) >= least, f"objective.{name}", getattr(self, name), f"at least {least}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -328,6 +368,7 @@ ObjectiveOptions = (
     | DeepClusterOptions
     | CmcOptions
     | GlobStatOptions
+    | KnowTransOptions
 )
 SYSTEMS: dict[str, type] = {
     "codial": CodialOptions,
@@ -337,6 +378,7 @@ SYSTEMS: dict[str, type] = {
     "deepcluster": DeepClusterOptions,
     "cmc": CmcOptions,
     "globstat": GlobStatOptions,
+    "knowtrans": KnowTransOptions,
 }
 
 
@@ -362,7 +404,7 @@ class Config:
         if isinstance(self.objective, RotNetOptions | DecoupleOptions):
             expected = f"{', '.join(TURNS)}, the four classes of {self.objective.system}"
             _require(self.views.primary == TURNS, "views.primary", self.views.primary, expected)
-        if isinstance(self.objective, DeepClusterOptions | CmcOptions):
+        if isinstance(self.objective, DeepClusterOptions | CmcOptions | KnowTransOptions):
             expected = f"turn0 alone: {self.objective.system} has one view a picture, upright"
             _require(self.views.primary == ("turn0",), "views.primary", self.views.primary, expected)
         if isinstance(self.objective, GlobStatOptions):

@@ -17,6 +17,7 @@ from codial.config import (
     DecoupleOptions,
     DeepClusterOptions,
     GlobStatOptions,
+    KnowTransOptions,
     ModelConfig,
     ObjectiveOptions,
     RotNetOptions,
@@ -60,6 +61,11 @@ _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended
 _ONE_CROP = ViewsConfig(shared_crop=True, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 _TURN_PAPER = replace(_PAPER, views=_ONE_CROP)
 _TURN_SCALES = _SCALES | {"paper": _TURN_PAPER}
+
+# The original's teacher, but for tiles of 32 pixels instead of 64: views of 64 pixels have no more than 16 for each.
+_DEEP_TEACHER = KnowTransOptions(
+    teacher_depth=16, teacher_width=1.0, teacher_rate=1.0, permutations=701, min_distance=3, tile_size=32
+)
 
 
 def _with_primary(base: Config, primary: tuple[str, ...], objective: ObjectiveOptions) -> Config:
@@ -114,6 +120,18 @@ def _globstat(base: Config) -> Config:
     return replace(base, objective=GlobStatOptions(width=base.model.width))
 
 
+def _knowtrans(base: Config) -> Config:
+    """Epochs for the teacher come on top, so that the student sees as many views as every other trunk."""
+    options = {
+        _PAPER: replace(_DEEP_TEACHER, clusters=2000),
+        _RECOMMENDED: _DEEP_TEACHER,
+        _PHOTOS: KnowTransOptions(teacher_part=0.4),  # an epoch has few steps
+    }.get(base, KnowTransOptions())
+    made = _with_primary(base, ("turn0",), options)
+    epochs = ceil(made.train.epochs / (1 - options.teacher_part))
+    return replace(made, train=replace(made.train, epochs=epochs))
+
+
 def _random(base: Config) -> Config:
     """The same network before its first step."""
     return replace(base, train=replace(base.train, epochs=0))
@@ -127,6 +145,7 @@ _SYSTEMS = {
     "deepcluster": (_deepcluster, _SCALES),
     "cmc": (_cmc, _SCALES),
     "globstat": (_globstat, _TURN_SCALES),
+    "knowtrans": (_knowtrans, _SCALES),
     "supervised": (_supervised, _SCALES),
     "random": (_random, _SCALES),
 }

@@ -11,6 +11,7 @@ from codial.config import (
     CodialOptions,
     DecoupleOptions,
     GlobStatOptions,
+    KnowTransOptions,
     ModelConfig,
     config_hash,
     from_dict,
@@ -31,7 +32,7 @@ ABLATIONS = {  # Table 2, Figure 3 and the readings of the head: the section tha
     "split": ("objective", {"head": "split"}),
     "decoupled": ("objective", {"head": "decoupled"}),
 } | {f"pairs{count}": ("objective", {"pairs": count}) for count in range(1, 10)}
-OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "supervised", "random")
+OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "knowtrans", "supervised", "random")
 NAMES = [
     f"{system}/{scale}" for system in ("codial", *(f"codial-{name}" for name in ABLATIONS), *OTHERS) for scale in SCALES
 ]
@@ -151,6 +152,22 @@ def test_globstat_has_codials_views_and_opponents_as_wide_as_the_trunk(scale):
         assert views == dataclasses.replace(codial.preset("rotnet/paper").views, primary=PRIMARY)
         views = ours.views
     assert dataclasses.replace(theirs, name=ours.name, objective=ours.objective, views=views) == ours
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_student_of_knowtrans_sees_as_many_views_and_its_teacher_comes_on_top(scale):
+    """Less than two epochs more, where the parts are not of whole epochs; else as other systems of one view."""
+    theirs, peer = codial.preset(f"knowtrans/{scale}"), codial.preset(f"deepcluster/{scale}")
+    options = theirs.objective
+    assert isinstance(options, KnowTransOptions)
+    part = options.teacher_part
+    teacher, whole = stage_ends((part, 1 - part), theirs.train.epochs)
+    assert 0 <= whole - teacher - peer.train.epochs < 2
+    train = dataclasses.replace(theirs.train, epochs=peer.train.epochs)
+    assert dataclasses.replace(theirs, name=peer.name, objective=peer.objective, train=train) == peer
+    if scale == "paper":  # research/method.md 9
+        assert (options.teacher_depth, options.teacher_width, options.clusters) == (16, 1, 2000)
+        assert (options.permutations, options.min_distance, options.foreign, options.grey) == (701, 3, 2, 0.7)
 
 
 @pytest.mark.parametrize(

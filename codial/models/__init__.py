@@ -1,7 +1,7 @@
 """The trunk and the small networks on top of it."""
 
 from codial.config import CmcOptions, Config, DeepClusterOptions
-from codial.models.alexnet import AlexNet
+from codial.models.alexnet import AlexNet, width_of
 from codial.models.critic import Critic
 from codial.models.head import StochasticHead, to_gaussian
 from codial.models.inpainting import Inpainter, PatchDiscriminator
@@ -9,9 +9,11 @@ from codial.models.lab import LabHalves, to_lab
 from codial.models.norm import synchronise
 from codial.models.sobel import SobelAlexNet
 from codial.models.trunk import CONV_TAPS, TAPS, Trunk
+from codial.models.vgg import SHRINK, Vgg
 
 __all__ = [
     "CONV_TAPS",
+    "SHRINK",
     "TAPS",
     "AlexNet",
     "Critic",
@@ -21,10 +23,12 @@ __all__ = [
     "SobelAlexNet",
     "StochasticHead",
     "Trunk",
+    "Vgg",
     "build_trunk",
     "synchronise",
     "to_gaussian",
     "to_lab",
+    "width_of",
 ]
 
 

@@ -10,6 +10,7 @@ from codial.objectives.codial import Codial
 from codial.objectives.decouple import Decouple
 from codial.objectives.deepcluster import DeepCluster
 from codial.objectives.globstat import GlobStat
+from codial.objectives.knowtrans import KnowTrans
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
 from codial.objectives.supervised import Supervised
@@ -22,6 +23,7 @@ __all__ = [
     "DeepCluster",
     "Draws",
     "GlobStat",
+    "KnowTrans",
     "Objective",
     "RotNet",
     "Supervised",
@@ -54,6 +56,7 @@ _SYSTEMS: dict[str, tuple[type[Objective], Callable[[Config, int, int], tuple[An
     "deepcluster": (DeepCluster, _and_pictures),
     "cmc": (Cmc, _and_pictures),
     "globstat": (GlobStat, _config),
+    "knowtrans": (KnowTrans, _and_pictures),
 }
 
 

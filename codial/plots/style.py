@@ -29,6 +29,7 @@ COLOURS = {
     "rotnet": VERMILION,
     "decouple": SKY,
     "globstat": BLACK,
+    "knowtrans": PURPLE,
     # terms of the loss, by their names in a run's history
     "loss": BLACK,
     "loss_transform": VERMILION,
