@@ -10,6 +10,7 @@ from codial.config import (
     CodialOptions,
     DecoupleOptions,
     RotNetOptions,
+    SpotArtifactsOptions,
     config_hash,
     from_dict,
     to_dict,
@@ -20,7 +21,17 @@ SCALES = ("photos", "cifar10", "paper", "recommended")
 ABLATIONS = {"codial-cls": "mi_weight", "codial-mi": "cls_weight"}
 NAMES = [
     f"{system}/{scale}"
-    for system in ("codial", *ABLATIONS, "rotnet", "decouple", "deepcluster", "cmc", "supervised", "random")
+    for system in (
+        "codial",
+        *ABLATIONS,
+        "rotnet",
+        "decouple",
+        "deepcluster",
+        "cmc",
+        "spotartifacts",
+        "supervised",
+        "random",
+    )
     for scale in SCALES
     if not (system in ABLATIONS and scale == "paper")
 ]
@@ -100,6 +111,21 @@ def test_systems_of_four_turns_see_as_many_views(options, scale):
         views = dataclasses.replace(views, shared_crop=False, **as_ours)
     back = dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train, views=views)
     assert back == ours
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_trunk_that_spots_artifacts_takes_as_many_steps_on_as_many_pictures(scale):
+    """Half of the run is the autoencoder's; in the other half the trunk sees each picture intact and repaired."""
+    ours, theirs = codial.preset(f"deepcluster/{scale}"), codial.preset(f"spotartifacts/{scale}")
+    options = theirs.objective
+    assert isinstance(options, SpotArtifactsOptions)
+    assert options.autoencoder_part == 0.5
+    assert theirs.train.epochs % 2 == 0
+    assert 2 * theirs.train.batch == ours.train.batch
+    train = dataclasses.replace(theirs.train, batch=ours.train.batch)
+    assert dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train) == ours
+    laptop = scale in ("photos", "cifar10")
+    assert options == (SpotArtifactsOptions(width=0.25, autoencoder_rate=10.0) if laptop else SpotArtifactsOptions())
 
 
 @pytest.mark.parametrize("scale", ["photos", "cifar10", "recommended"])

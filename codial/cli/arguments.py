@@ -28,8 +28,8 @@ Train a network without labels. The run's folder is written as training goes
 on. Ctrl-C ends the step under way and saves; the same command goes on from
 there, and returns at once when the run is finished. Presets are named
 SYSTEM/SCALE: codial, codial-cls or codial-mi (one of its two terms alone),
-rotnet, decouple, deepcluster, cmc, supervised or random (untrained) at photos
-or cifar10 (a laptop), recommended or paper (a GPU)."""
+rotnet, decouple, deepcluster, cmc, spotartifacts, supervised or random
+(untrained) at photos or cifar10 (a laptop), recommended or paper (a GPU)."""
 _PRETRAIN_EXAMPLES = """\
   codial pretrain --list                  the presets
   codial pretrain codial/photos --show    every setting that --set can change

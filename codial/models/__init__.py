@@ -2,10 +2,12 @@
 
 from codial.config import CmcOptions, Config, DeepClusterOptions
 from codial.models.alexnet import AlexNet
+from codial.models.autoencoder import Autoencoder
 from codial.models.critic import Critic
 from codial.models.head import StochasticHead, to_gaussian
 from codial.models.lab import LabHalves, to_lab
 from codial.models.norm import synchronise
+from codial.models.repair import Repair, damage, enlarge
 from codial.models.sobel import SobelAlexNet
 from codial.models.trunk import CONV_TAPS, TAPS, Trunk
 
@@ -13,12 +15,16 @@ __all__ = [
     "CONV_TAPS",
     "TAPS",
     "AlexNet",
+    "Autoencoder",
     "Critic",
     "LabHalves",
+    "Repair",
     "SobelAlexNet",
     "StochasticHead",
     "Trunk",
     "build_trunk",
+    "damage",
+    "enlarge",
     "synchronise",
     "to_gaussian",
     "to_lab",

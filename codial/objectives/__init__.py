@@ -9,6 +9,7 @@ from codial.objectives.decouple import Decouple
 from codial.objectives.deepcluster import DeepCluster
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
+from codial.objectives.spotartifacts import SpotArtifacts
 from codial.objectives.supervised import Supervised
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Draws",
     "Objective",
     "RotNet",
+    "SpotArtifacts",
     "Supervised",
     "Terms",
     "build",
@@ -33,6 +35,7 @@ _SYSTEMS: dict[str, Callable[[Config, int, int], Objective]] = {
     "decouple": lambda config, classes, pictures: Decouple(config, pictures),
     "deepcluster": lambda config, classes, pictures: DeepCluster(config, pictures),
     "cmc": lambda config, classes, pictures: Cmc(config, pictures),
+    "spotartifacts": lambda config, classes, pictures: SpotArtifacts(config),
 }
 
 

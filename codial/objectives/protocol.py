@@ -39,6 +39,11 @@ class Draws:
         drawn = torch.randint(low, high, (self.whole, *shape), generator=self.generator, device=self.generator.device)
         return drawn[self.rows]
 
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers uniform in [0, 1) for each picture, [B, *shape] float32."""
+        drawn = torch.rand((self.whole, *shape), generator=self.generator, device=self.generator.device)
+        return drawn[self.rows]
+
     def permutation(self, count: int) -> Tensor:
         """Return 0..count - 1 in random order, the same for all processes."""
         return torch.randperm(count, generator=self.generator, device=self.generator.device)
@@ -71,7 +76,10 @@ class Objective(nn.Module, ABC):
         """Return the scalar tensor to minimise as `loss`, and its terms and accuracies by their names in logs."""
 
     def optimisers(self, train: TrainConfig) -> dict[str, torch.optim.Optimizer]:
-        """Return who minimises which term: all parameters the loss, unless a system has opponents."""
+        """Return who minimises which term: all parameters the loss, unless a system has opponents.
+
+        In a stage whose terms lack an optimiser's, its parameters stay as they are; the loss is always there.
+        """
         return {"loss": adamw(self, train)}
 
     def stages(self) -> tuple[float, ...]:

@@ -28,6 +28,7 @@ COLOURS = {
     "supervised": ORANGE,
     "rotnet": VERMILION,
     "decouple": SKY,
+    "spotartifacts": PURPLE,
     # terms of the loss, by their names in a run's history
     "loss": BLACK,
     "loss_transform": VERMILION,
