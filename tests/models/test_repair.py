@@ -75,6 +75,15 @@ def test_a_layer_changes_what_was_dropped_alone(networks, generator):
 
 
 @torch.no_grad()
+def test_a_layer_keeps_the_type_that_the_decoder_has(networks, generator):
+    """A kept cell in float32 would be decoded to other digits than the autoencoder's own in bfloat16."""
+    _, repair, _ = networks
+    x, mask = torch.randn(2, 64, 8, 8, generator=generator).bfloat16(), mask_of((2, 1, 8, 8), generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert repair.layers[1](x, mask).dtype == torch.bfloat16
+
+
+@torch.no_grad()
 def test_a_layer_is_told_the_mask(networks, generator):
     """What is put into a dropped cell depends on whether its neighbours were dropped, too."""
     _, repair, _ = networks

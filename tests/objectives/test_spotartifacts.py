@@ -114,10 +114,10 @@ def test_the_autoencoder_alone_learns_in_the_first_stage(system, batch_of):
 def test_terms_are_those_of_the_original(system, batch_of, seen):
     """Written out from what the trunk saw: real is class 1, and every cell of a real picture is kept."""
     batch = batch_of(12)
-    terms = system.eval().terms(batch)
+    terms = system.train().terms(batch)
     both, plain = seen[0], batch.views.images[:, 0]
     mask = system.pictures(batch_of(12)).mask
-    taps = system.trunk.taps(both, ("conv5", "fc7"))
+    taps = system.train().trunk.taps(both, ("conv5", "fc7"))
     chances = log_softmax(system.classifier(taps["fc7"]), 1)
     told = system.mask_head(taps["conv5"]).sigmoid()
     spotted = -(chances[:12, 1].sum() + chances[12:, 0].sum()) / 24
@@ -125,6 +125,7 @@ def test_terms_are_those_of_the_original(system, batch_of, seen):
     by_mask = binary_cross_entropy(told, torch.cat((torch.ones(12, 1, 2, 2), mask)))
     kept = mask.repeat_interleave(16, 2).repeat_interleave(16, 3).expand(-1, 3, -1, -1) == 1
     error = (2 * (both[12:] - plain))[kept].square().mean()
+    assert abs(spotted - fooled) > 0.01
     torch.testing.assert_close(terms["loss"], spotted + 0.1 * by_mask)
     torch.testing.assert_close(terms["loss_repair"], fooled + 30 * error)
     torch.testing.assert_close(terms["loss_mask"], by_mask)
