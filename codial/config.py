@@ -328,6 +328,29 @@ class KnowTransOptions:
 
 
 @dataclass(frozen=True)
+class SpotArtifactsOptions:
+    """SpotArtifacts: an autoencoder's pictures are told from those whose damaged code was repaired."""
+
+    system: str = "spotartifacts"
+    autoencoder_part: float = 0.5  # of the run, in which it alone learns: 500 of the original's 1,000 epochs
+    width: float = 1.0  # multiplies the channels of autoencoder and repair network, for they cost more than the trunk
+    autoencoder_rate: float = 1.0  # its lr over the two opponents', which learn alike; 1 is the original's
+    keep: float = 0.3  # probability that a cell of the code is kept, as the original's corrected code
+    mask_weight: float = 0.1  # of the mask's cross-entropy in the trunk's loss, as the original
+    error_weight: float = 30.0  # of the squared error of pixels in [-1, 1], as the original
+
+    def __post_init__(self) -> None:
+        _settle(self, "objective.")
+        _require_choice("objective.system", self.system, ("spotartifacts",))
+        for name in ("autoencoder_part", "keep"):
+            _require(0 < getattr(self, name) < 1, f"objective.{name}", getattr(self, name), "a part in (0, 1)")
+        _require(0.05 <= self.width <= 4, "objective.width", self.width, "a factor in [0.05, 4]")
+        _require(self.autoencoder_rate > 0, "objective.autoencoder_rate", self.autoencoder_rate, "a positive factor")
+        for name in ("mask_weight", "error_weight"):
+            _require(getattr(self, name) >= 0, f"objective.{name}", getattr(self, name), "a number >= 0")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop. Optimiser values are those of GlobStat's code, whose protocol the paper follows."""
 
@@ -369,6 +392,7 @@ ObjectiveOptions = (
     | CmcOptions
     | GlobStatOptions
     | KnowTransOptions
+    | SpotArtifactsOptions
 )
 SYSTEMS: dict[str, type] = {
     "codial": CodialOptions,
@@ -379,6 +403,7 @@ SYSTEMS: dict[str, type] = {
     "cmc": CmcOptions,
     "globstat": GlobStatOptions,
     "knowtrans": KnowTransOptions,
+    "spotartifacts": SpotArtifactsOptions,
 }
 
 
@@ -404,7 +429,7 @@ class Config:
         if isinstance(self.objective, RotNetOptions | DecoupleOptions):
             expected = f"{', '.join(TURNS)}, the four classes of {self.objective.system}"
             _require(self.views.primary == TURNS, "views.primary", self.views.primary, expected)
-        if isinstance(self.objective, DeepClusterOptions | CmcOptions | KnowTransOptions):
+        if isinstance(self.objective, DeepClusterOptions | CmcOptions | KnowTransOptions | SpotArtifactsOptions):
             expected = f"turn0 alone: {self.objective.system} has one view a picture, upright"
             _require(self.views.primary == ("turn0",), "views.primary", self.views.primary, expected)
         if isinstance(self.objective, GlobStatOptions):
@@ -417,6 +442,12 @@ class Config:
             _require(side >= 8, "objective.patch", self.objective.patch, expected)
             expected = f"less than {side // 2}, half of a patch's {side} pixels"
             _require(2 * self.objective.border < side, "objective.border", self.objective.border, expected)
+        if isinstance(self.objective, SpotArtifactsOptions):  # the mask of the code is told from conv5
+            size, resolution = self.views.size, self.model.resolution
+            expected = "a multiple of 16, 32 or more: spotartifacts needs a code and a conv5 of the same grid"
+            _require(size % 16 == 0 and size >= 32, "views.size", size, expected)
+            expected = "low: with 'full', conv5 has a row and a column less than spotartifacts' code"
+            _require(resolution == "low", "model.resolution", resolution, expected)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from codial.config import (
     ModelConfig,
     ObjectiveOptions,
     RotNetOptions,
+    SpotArtifactsOptions,
     SupervisedOptions,
     TrainConfig,
     ViewsConfig,
@@ -132,6 +133,17 @@ def _knowtrans(base: Config) -> Config:
     return replace(made, train=replace(made.train, epochs=epochs))
 
 
+def _spotartifacts(base: Config) -> Config:
+    """Two pictures pass the trunk for each view, in the half of the run that is its own: half of the views a step.
+
+    So the trunk takes as many steps as the others' on as many pictures. Short runs need a faster autoencoder.
+    """
+    laptop = base.model == _LAPTOP_MODEL
+    options = SpotArtifactsOptions(width=0.25, autoencoder_rate=10.0) if laptop else SpotArtifactsOptions()
+    config = _with_primary(base, ("turn0",), options)
+    return replace(config, train=replace(config.train, batch=config.train.batch // 2))
+
+
 def _random(base: Config) -> Config:
     """The same network before its first step."""
     return replace(base, train=replace(base.train, epochs=0))
@@ -146,6 +158,7 @@ _SYSTEMS = {
     "cmc": (_cmc, _SCALES),
     "globstat": (_globstat, _TURN_SCALES),
     "knowtrans": (_knowtrans, _SCALES),
+    "spotartifacts": (_spotartifacts, _SCALES),
     "supervised": (_supervised, _SCALES),
     "random": (_random, _SCALES),
 }

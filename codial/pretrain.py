@@ -132,6 +132,7 @@ class _Loop:
         if train.sync_norm:
             synchronise(self.objective, ranks, device)
         self.ends = stage_ends(self.objective.stages(), train.epochs)
+        self.stage_steps = {end * self.epoch_steps for end in self.ends}  # after which each stage ends
         self.optimisers = self.objective.optimisers(train)
         for group in self._groups():
             group["start"] = group["lr"]
@@ -184,7 +185,7 @@ class _Loop:
                 self._train_step(fed)
                 bar.update(self.batch * len(self.config.views.primary))
                 self.seconds = time.perf_counter() - self.started
-                if self.step % self.config.train.log_every == 0 or self.step == self.total:
+                if self.step % self.config.train.log_every == 0 or self.step in self.stage_steps:
                     bar.set_postfix_str(f"loss {self._log():.3f}", refresh=False)
                 if self.step % self.epoch_steps and self.ranks.any(stop.is_set()):
                     return False
@@ -214,10 +215,12 @@ class _Loop:
         return (self.step - first) / (end - first)
 
     def _backward(self, terms: objectives.Terms) -> None:
-        """Give each parameter the gradient of the term that its optimiser minimises."""
+        """Give each parameter the gradient of the term that its optimiser minimises; none where this stage has none."""
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         for left, (name, optimiser) in reversed(list(enumerate(self.optimisers.items()))):
+            if name not in terms:
+                continue
             minimised = [p for group in optimiser.param_groups for p in group["params"]]
             torch.as_tensor(terms[name]).backward(inputs=minimised, retain_graph=left > 0)
             self.ranks.average_gradients(minimised)

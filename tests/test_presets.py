@@ -13,6 +13,7 @@ from codial.config import (
     GlobStatOptions,
     KnowTransOptions,
     ModelConfig,
+    SpotArtifactsOptions,
     config_hash,
     from_dict,
     to_dict,
@@ -32,7 +33,7 @@ ABLATIONS = {  # Table 2, Figure 3 and the readings of the head: the section tha
     "split": ("objective", {"head": "split"}),
     "decoupled": ("objective", {"head": "decoupled"}),
 } | {f"pairs{count}": ("objective", {"pairs": count}) for count in range(1, 10)}
-OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "knowtrans", "supervised", "random")
+OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "knowtrans", "spotartifacts", "supervised", "random")
 NAMES = [
     f"{system}/{scale}" for system in ("codial", *(f"codial-{name}" for name in ABLATIONS), *OTHERS) for scale in SCALES
 ]
@@ -168,6 +169,21 @@ def test_the_student_of_knowtrans_sees_as_many_views_and_its_teacher_comes_on_to
     if scale == "paper":  # research/method.md 9
         assert (options.teacher_depth, options.teacher_width, options.clusters) == (16, 1, 2000)
         assert (options.permutations, options.min_distance, options.foreign, options.grey) == (701, 3, 2, 0.7)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_trunk_that_spots_artifacts_takes_as_many_steps_on_as_many_pictures(scale):
+    """Half of the run is the autoencoder's; in the other half the trunk sees each picture intact and repaired."""
+    ours, theirs = codial.preset(f"deepcluster/{scale}"), codial.preset(f"spotartifacts/{scale}")
+    options = theirs.objective
+    assert isinstance(options, SpotArtifactsOptions)
+    assert options.autoencoder_part == 0.5
+    assert theirs.train.epochs % 2 == 0
+    assert 2 * theirs.train.batch == ours.train.batch
+    train = dataclasses.replace(theirs.train, batch=ours.train.batch)
+    assert dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train) == ours
+    laptop = scale in ("photos", "cifar10")
+    assert options == (SpotArtifactsOptions(width=0.25, autoencoder_rate=10.0) if laptop else SpotArtifactsOptions())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import codial
-from codial.config import TURNS, CmcOptions, DecoupleOptions, GlobStatOptions, to_dict
+from codial.config import TURNS, CmcOptions, DecoupleOptions, GlobStatOptions, SpotArtifactsOptions, to_dict
 from codial.errors import CodialError
 from codial.models import AlexNet, synchronise
 from codial.models.norm import SyncNorm
@@ -122,6 +122,18 @@ def test_two_processes_paint_and_judge_as_one_does(config, few, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_spot_artifacts_as_one_does(config, few, tmp_path):
+    """Both stages: masks, statistics and the number of kept pixels are those of the whole batch."""
+    views, objective = replace(config.views, primary=("turn0",)), SpotArtifactsOptions(width=0.25)
+    config = replace(config, views=views, objective=objective, train=replace(config.train, epochs=4))
+    finish(together(config, tmp_path / "run", tmp_path / "child.py"))
+    run, alone = codial.open_run(tmp_path / "run"), go(config, tmp_path / "alone", few)
+    for term in ("loss", "loss_autoencoder", "loss_repair", "loss_mask"):
+        assert run.curve(term)[0] == alone.curve(term)[0]
+        assert run.curve(term)[1] == pytest.approx(alone.curve(term)[1], rel=5e-3, abs=1e-3), term
+
+
+@pytest.mark.slow
 def test_what_is_kept_to_each_process_is_not_equal(config, alone, tmp_path):
     """Statistics and strangers of half a batch are others: close, but more than rounding apart."""
     apart = replace(
@@ -197,12 +209,13 @@ def test_rows_of_all_processes_are_the_batch(size):
 def test_numbers_drawn_are_those_of_one_process(seed):
     def draws(ranks):
         own = Draws(torch.Generator().manual_seed(seed), 8 // ranks.size, ranks)
-        return own.normal(3, 2), own.integers(1, 100, 5), own.permutation(10)
+        return own.normal(3, 2), own.integers(1, 100, 5), own.uniform(4), own.permutation(10)
 
     whole, halves = draws(Ranks()), [draws(Ranks(rank, 2)) for rank in range(2)]
-    for part in (0, 1):
+    for part in (0, 1, 2):
         assert torch.equal(torch.cat([half[part] for half in halves]), whole[part])
-    assert all(torch.equal(half[2], whole[2]) for half in halves)
+    assert 0 <= whole[2].min() < whole[2].max() < 1
+    assert all(torch.equal(half[3], whole[3]) for half in halves)
 
 
 class Alike(Ranks):

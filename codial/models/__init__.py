@@ -2,11 +2,13 @@
 
 from codial.config import CmcOptions, Config, DeepClusterOptions
 from codial.models.alexnet import AlexNet, width_of
+from codial.models.autoencoder import Autoencoder
 from codial.models.critic import Critic
 from codial.models.head import StochasticHead, to_gaussian
 from codial.models.inpainting import Inpainter, PatchDiscriminator
 from codial.models.lab import LabHalves, to_lab
 from codial.models.norm import synchronise
+from codial.models.repair import Repair, damage, enlarge
 from codial.models.sobel import SobelAlexNet
 from codial.models.trunk import CONV_TAPS, TAPS, Trunk
 from codial.models.vgg import SHRINK, Vgg
@@ -16,15 +18,19 @@ __all__ = [
     "SHRINK",
     "TAPS",
     "AlexNet",
+    "Autoencoder",
     "Critic",
     "Inpainter",
     "LabHalves",
     "PatchDiscriminator",
+    "Repair",
     "SobelAlexNet",
     "StochasticHead",
     "Trunk",
     "Vgg",
     "build_trunk",
+    "damage",
+    "enlarge",
     "synchronise",
     "to_gaussian",
     "to_lab",

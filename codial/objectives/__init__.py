@@ -13,6 +13,7 @@ from codial.objectives.globstat import GlobStat
 from codial.objectives.knowtrans import KnowTrans
 from codial.objectives.protocol import Batch, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
+from codial.objectives.spotartifacts import SpotArtifacts
 from codial.objectives.supervised import Supervised
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "KnowTrans",
     "Objective",
     "RotNet",
+    "SpotArtifacts",
     "Supervised",
     "Terms",
     "build",
@@ -57,6 +59,7 @@ _SYSTEMS: dict[str, tuple[type[Objective], Callable[[Config, int, int], tuple[An
     "cmc": (Cmc, _and_pictures),
     "globstat": (GlobStat, _config),
     "knowtrans": (KnowTrans, _and_pictures),
+    "spotartifacts": (SpotArtifacts, _config),
 }
 
 

@@ -106,6 +106,11 @@ class GlobStat(Objective):
         views[1::2, :4] = autoencoded.unflatten(0, (-1, 4))
         return torch.cat((views[:, :1], inpainted.unsqueeze(1), views[:, 1:]), 1)
 
+    def shown(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the pictures of its six classes; every second plain or turned one has an autoencoded patch."""
+        names = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
+        return dict(zip(names, self.pictures(batch).unbind(1), strict=True))
+
     def _paint(self, batch: Batch) -> _Painted:
         """Draw windows, paint what they show and put it back."""
         images, draws, side = batch.views.images, batch.draws, self.side

@@ -1,5 +1,7 @@
 """Knowledge transfer: learn the clusters that a deep teacher of puzzles makes (Noroozi et al., CVPR 2018)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -10,7 +12,7 @@ from codial.devices import to_device
 from codial.errors import CodialError
 from codial.models import build_trunk
 from codial.objectives.clusters import entropy, kmeans
-from codial.objectives.jigsaw import Solver, make_puzzles, permutations, standardise, tile_side
+from codial.objectives.jigsaw import Solver, make_puzzles, mosaic, permutations, standardise, tile_side
 from codial.objectives.protocol import Batch, Objective, Terms, adamw
 from codial.views import plain_view
 
@@ -111,6 +113,12 @@ class KnowTrans(Objective):
         labels = self.labels.index_select(0, to_device(batch.indices, self.labels.device))
         found = self._classified(self.head(self.trunk(views)), labels)
         return found | {"cluster_entropy": self.spread.clone()}
+
+    def shown(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the view, which the student sees, and its puzzle, which the teacher does."""
+        views = batch.views.images.squeeze(1)
+        options = self.options if len(views) > 1 else replace(self.options, foreign=0)
+        return {"view": views, "puzzle": mosaic(make_puzzles(views, self.orders, batch.draws, options).tiles, 1)}
 
     @staticmethod
     def _classified(logits: Tensor, labels: Tensor) -> Terms:

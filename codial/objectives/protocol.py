@@ -39,6 +39,11 @@ class Draws:
         drawn = torch.randint(low, high, (self.whole, *shape), generator=self.generator, device=self.generator.device)
         return drawn[self.rows]
 
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers uniform in [0, 1) for each picture, [B, *shape] float32."""
+        drawn = torch.rand((self.whole, *shape), generator=self.generator, device=self.generator.device)
+        return drawn[self.rows]
+
     def permutation(self, count: int) -> Tensor:
         """Return 0..count - 1 in random order, the same for all processes."""
         return torch.randperm(count, generator=self.generator, device=self.generator.device)
@@ -74,6 +79,7 @@ class Objective(nn.Module, ABC):
         """Return who minimises which term: all parameters the loss, unless a system has opponents.
 
         Every group's rate follows the schedule, but for those that have a true `constant`.
+        In a stage whose terms lack an optimiser's, its parameters stay as they are; the loss is always there.
         """
         return {"loss": adamw(self, train)}
 

@@ -56,3 +56,20 @@ def test_a_run_shows_with_its_own_weights(tiny, few, tmp_path):
     config = replace(preset("cmc/photos"), train=tiny.train, model=tiny.model)
     run = pretrain(config, tmp_path / "run", images=few, progress=False)
     assert list(looks(run, few.subset(5), [0])) == list(looks(config, few, [0]))
+
+
+@pytest.mark.parametrize(
+    ("system", "names"),
+    [
+        ("globstat", ["plain", "inpainted", "turn90", "turn180", "turn270", "warp"]),
+        ("knowtrans", ["view", "puzzle"]),
+        ("spotartifacts", ["view", "autoencoded", "damaged", "repaired", "kept cells"]),
+    ],
+)
+def test_systems_that_make_pictures_show_them(system, names, photos):
+    shown = looks(preset(f"{system}/photos"), photos["train"], [0, 1])
+    assert list(shown) == ["picture", *names]
+    for picture in shown.values():
+        assert picture.shape[:2] == (2, 3)
+        assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
+    assert list(looks(preset(f"{system}/photos"), photos["train"], [0])) == ["picture", *names], "of one picture too"

@@ -153,6 +153,34 @@ def test_a_run_resumes_in_any_stage_and_between_two(relay, tiny, few, tmp_path):
         assert_same_run(go(config, tmp_path / str(step), few), whole)
 
 
+class Turns(Relay):
+    """The opponent has no term in the first stage; the other term is another's in the second."""
+
+    def terms(self, batch):
+        found = super().terms(batch)
+        return found if batch.stage else {name: found[name] for name in ("loss", "stage")}
+
+
+def test_who_has_no_term_in_a_stage_stays_and_begins_in_the_next(monkeypatch, tiny, few, tmp_path):
+    monkeypatch.setattr(objectives, "build", lambda config, classes, pictures: Turns(config))
+    config = replace(tiny, train=replace(tiny.train, epochs=3, monitor_every=0))
+    whole = go(config, tmp_path / "whole", few)
+    go(config, tmp_path / "run", few, stop=stopping_after(3))
+    between = read_tensors(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    assert torch.equal(between["model.opponent"], torch.ones(2))
+    assert not torch.equal(between["model.player"], torch.ones(2))
+    assert not [name for name in between if name.startswith("optimiser.loss_opponent")]
+    assert_same_run(go(config, tmp_path / "run", few), whole)
+    end = read_tensors(whole.folder / "checkpoints" / "last.safetensors")
+    assert not torch.equal(end["model.opponent"], torch.ones(2))
+
+
+def test_a_line_of_history_ends_with_its_stage(relay, tiny, few, tmp_path):
+    """Every two steps, and after the first stage's three: no mean is over two stages."""
+    run = go(replace(tiny, train=replace(tiny.train, epochs=3, monitor_every=0)), tmp_path / "run", few)
+    assert run.curve("stage") == ([2, 3, 4, 6, 8, 9], [0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("shares", "epochs", "ends"),
     [
