@@ -65,7 +65,7 @@ class Cmc(Objective):
         lab = to_lab(batch.views.images[:, 0]) / 100 + constant((0.0, 0.5, 0.5), batch.views.images.device).view(
             3, 1, 1
         )
-        names = ("lightness L", "colour a, green to red", "colour b, blue to yellow")
+        names = ("lightness L", "green to red (a)", "blue to yellow (b)")
         return {name: lab[:, i : i + 1].clamp(0, 1).repeat(1, 3, 1, 1) for i, name in enumerate(names)}
 
     def _contrast(self, bank: Bank, vectors: Tensor, places: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
