@@ -107,7 +107,7 @@ def compare(
 
     Args:
         runs: finished ones, or published ones, of which only the reports are left.
-        sets: loads the labelled pictures to know and those to ask for; called if anything is to be measured.
+        sets: loads the labelled pictures to know and those to ask for; called once, if anything is to be measured.
         protocol: of the probes.
         source: the set's name, under which reports are kept; the first run's own when left out.
         again: measure even what is there.
@@ -122,15 +122,16 @@ def compare(
     if not runs:
         raise CodialError("There are no runs to compare; name their folders, such as runs/photos/*.")
     name = Path(source or runs[0].config.data.source).name
-    found = [None if again else _stored(run, name, protocol) for run in runs]
-    if None in found:
-        known, asked = sets()
-        for place, run in enumerate(runs):
+    judged, loaded = [], None
+    for run in runs:
+        found = None if again else _stored(run, name, protocol)
+        if found is None:
             _require_weights(run)
+            known, asked = loaded = loaded or sets()
             report = probe(run, known, asked, protocol, progress=progress, device=device)
             searched = retrieve(run, known, asked, K, LAYER, progress=progress, device=device)
-            found[place] = Judged(run, report, searched.precision)
-    judged = [each for each in found if each is not None]
+            found = Judged(run, report, searched.precision)
+        judged.append(found)
     _require_same_pictures(judged)
     return Comparison(tuple(_rows(judged)))
 

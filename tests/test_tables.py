@@ -108,10 +108,23 @@ def test_what_is_missing_is_measured_and_kept(tiny_run, few, photos, tmp_path):
     assert row.precision == [codial.retrieve(run, few, asked, progress=False).precision]
 
 
+def test_only_what_is_missing_is_measured(tiny_run, few, photos, tmp_path):
+    """The run whose reports are there has lost its weights, so that it could not be measured again."""
+    asked, runs = photos["test"].subset(16), []
+    for name in ("first", "second"):
+        runs.append(codial.pretrain(tiny_run.config, tmp_path / name, images=few, progress=False))
+    compare(runs[:1], lambda: (few, asked), QUICK, progress=False)
+    (runs[0].folder / "checkpoints" / "last.safetensors").unlink()
+    (row,) = compare(runs, lambda: (few, asked), QUICK, progress=False).rows
+    assert row.layer("conv5")[0] == row.layer("conv5")[1], "runs of one seed"
+    with pytest.raises(CodialError, match="has no finished weights"):
+        compare(runs, lambda: (few, asked), QUICK, again=True)
+
+
 def test_reports_of_older_settings_are_not_believed(published):
     run = published("codial/photos", 60.0)
     (run.folder / "provenance.json").write_text(json.dumps({"config_hash": "0" * 12}))
-    with pytest.raises(AssertionError, match="nothing is to be measured"):
+    with pytest.raises(CodialError, match="has no finished weights, and no report by this protocol"):
         compare([run], never)
 
 
