@@ -15,6 +15,8 @@ ROOT = "__init__"
 # From the first to the last; a module imports only from earlier rows, or from within its own package.
 LAYERS = (
     {"errors"},
+    {"settings"},
+    {"options"},
     {"config"},
     {"ablations", "devices", "paper", "parameters", "ranks"},
     {"data", "views", "models", "information", "presets"},
