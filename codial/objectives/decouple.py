@@ -12,9 +12,8 @@ from codial.models import AlexNet
 from codial.objectives.bank import Bank
 from codial.objectives.protocol import Batch, Objective, Terms
 from codial.objectives.rotnet import RotNet
-from codial.views import plain_view, rotate
-
-_BATCH = 256  # pictures at a time
+from codial.objectives.whole import plain_views, require_one_process
+from codial.views import rotate
 
 
 class Decouple(Objective):
@@ -85,11 +84,13 @@ class Decouple(Objective):
         found = torch.empty_like(self.upright)
         for half, judge in enumerate(self.judges.eval()):
             assert isinstance(judge, RotNet)
-            for places in (self.halves != half).nonzero().squeeze(1).split(_BATCH):
-                plain = plain_view(to_device(images.batch(places), found.device), self.trunk.size)
-                for turn in range(found.shape[1]):
-                    logits = judge.classifier(judge.trunk(rotate(plain, turn)))
-                    found[to_device(places, found.device), turn] = logits.float().softmax(1)[:, 0]
+            places = (self.halves != half).nonzero().squeeze(1)
+            parts = [
+                torch.stack([judge.classifier(judge.trunk(rotate(view, turn))) for turn in range(found.shape[1])], 1)
+                for view in plain_views(images, self.trunk.size, found.device, places)
+            ]  # [B, 4, 4] each
+            if parts:
+                found[to_device(places, found.device)] = torch.cat(parts).float().softmax(2)[..., 0]
         return found
 
     def terms(self, batch: Batch) -> Terms:
@@ -102,7 +103,7 @@ class Decouple(Objective):
             CodialError: there are judges and several processes.
         """
         if self.judges:
-            _require_alone(batch)
+            require_one_process(batch, "Decouple's judges train", "weights", ", or set objective.pu_part to 0")
             if batch.stage == 0:
                 return self._judge_terms(batch)
         labels, options = batch.views.labels, self.options
@@ -159,12 +160,3 @@ class Decouple(Objective):
         if self.training:
             self.bank.remember(own, vectors, ranks)
         return loss
-
-
-def _require_alone(batch: Batch) -> None:
-    if batch.draws.ranks.size > 1:  # their judgements, and so their weights, could differ
-        raise CodialError(
-            f"Decouple's judges train in one process, for all must have the same weights; there are"
-            f" {batch.draws.ranks.size}. Start it without torchrun, with --nproc-per-node=1, or set objective.pu_part"
-            " to 0."
-        )

@@ -7,13 +7,10 @@ from torch.nn.functional import cross_entropy, normalize
 from codial.config import Config, DeepClusterOptions, TrainConfig
 from codial.data import Pictures
 from codial.devices import to_device
-from codial.errors import CodialError
 from codial.models import AlexNet, SobelAlexNet, build_trunk
 from codial.objectives.clusters import entropy, kmeans, mutual_information, whiten
 from codial.objectives.protocol import Batch, Objective, Terms, adamw
-from codial.views import plain_view
-
-_BATCH = 256  # pictures at a time
+from codial.objectives.whole import plain_views, require_fewer_clusters, require_one_process
 
 
 class DeepCluster(Objective):
@@ -45,11 +42,7 @@ class DeepCluster(Objective):
         super().__init__()
         options = config.objective
         assert isinstance(options, DeepClusterOptions)
-        if pictures < options.clusters:
-            raise CodialError(
-                f"objective.clusters is {options.clusters}, but there are {pictures} pictures; expected fewer clusters"
-                " than pictures, such as ten for each kind that you expect."
-            )
+        require_fewer_clusters(options.clusters, pictures)
         self.options = options
         trunk = build_trunk(config)
         assert isinstance(trunk, AlexNet)
@@ -83,11 +76,8 @@ class DeepCluster(Objective):
     def features(self, images: Pictures) -> Tensor:
         """Return fc7 before its ReLU of whole pictures, [N, F] float32, batch norm in evaluation mode."""
         self.eval()
-        parts = []
-        for indices in torch.arange(len(images)).split(_BATCH):
-            view = plain_view(to_device(images.batch(indices), self.labels.device), self.trunk.size)
-            parts.append(self.trunk.fc7[:2](self.trunk.taps(view, ("fc6",))["fc6"]))
-        return torch.cat(parts)
+        views = plain_views(images, self.trunk.size, self.labels.device)
+        return torch.cat([self.trunk.fc7[:2](self.trunk.taps(view, ("fc6",))["fc6"]) for view in views])
 
     @torch.no_grad()
     def _begin_head(self, generator: torch.Generator) -> None:
@@ -125,11 +115,7 @@ class DeepCluster(Objective):
         Raises:
             CodialError: there are several processes.
         """
-        if batch.draws.ranks.size > 1:  # their features, and so their clusters, could differ
-            raise CodialError(
-                f"DeepCluster trains in one process, for all must have the same clusters; there are"
-                f" {batch.draws.ranks.size}. Start it without torchrun, or with --nproc-per-node=1."
-            )
+        require_one_process(batch, "DeepCluster trains", "clusters")
         logits = self.head(self.trunk(batch.views.images.squeeze(1))).float()  # [B, C]
         labels = self.labels.index_select(0, to_device(batch.indices, self.labels.device))
         accuracy = (logits.detach().argmax(1) == labels).float().mean()

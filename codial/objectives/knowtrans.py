@@ -9,14 +9,11 @@ from torch.nn.functional import cross_entropy
 from codial.config import Config, KnowTransOptions, TrainConfig
 from codial.data import Pictures
 from codial.devices import to_device
-from codial.errors import CodialError
 from codial.models import build_trunk
 from codial.objectives.clusters import entropy, kmeans
 from codial.objectives.jigsaw import Solver, make_puzzles, mosaic, permutations, standardise, tile_side
 from codial.objectives.protocol import Batch, Objective, Terms, adamw
-from codial.views import plain_view
-
-_BATCH = 256  # pictures at a time
+from codial.objectives.whole import plain_views, require_fewer_clusters, require_one_process
 
 
 class KnowTrans(Objective):
@@ -48,11 +45,7 @@ class KnowTrans(Objective):
         super().__init__()
         options = config.objective
         assert isinstance(options, KnowTransOptions)
-        if pictures < options.clusters:
-            raise CodialError(
-                f"objective.clusters is {options.clusters}, but there are {pictures} pictures; expected fewer clusters"
-                " than pictures, such as ten for each kind that you expect."
-            )
+        require_fewer_clusters(options.clusters, pictures)
         self.options = options
         self.trunk = build_trunk(config)
         self.head = nn.Linear(self.trunk.features, options.clusters)
@@ -89,11 +82,8 @@ class KnowTrans(Objective):
         self.eval()
         size, options = self.trunk.size, self.options
         size = round(size * options.tile_size / tile_side(size, options.tile_part))
-        parts = []
-        for indices in torch.arange(len(images)).split(_BATCH):
-            view = plain_view(to_device(images.batch(indices), self.labels.device), size)
-            parts.append(self.teacher.net(standardise(view), options.layer).mean((-2, -1)))
-        return torch.cat(parts)
+        views = plain_views(images, size, self.labels.device)
+        return torch.cat([self.teacher.net(standardise(view), options.layer).mean((-2, -1)) for view in views])
 
     def terms(self, batch: Batch) -> Terms:
         """Return loss and pretext_accuracy of the stage under way; in stage 1 cluster_entropy (of sizes, in nats) too.
@@ -101,11 +91,7 @@ class KnowTrans(Objective):
         Raises:
             CodialError: there are several processes.
         """
-        if batch.draws.ranks.size > 1:  # their features, and so their clusters, could differ
-            raise CodialError(
-                f"KnowTrans trains in one process, for all must have the same clusters; there are"
-                f" {batch.draws.ranks.size}. Start it without torchrun, or with --nproc-per-node=1."
-            )
+        require_one_process(batch, "KnowTrans trains", "clusters")
         views = batch.views.images.squeeze(1)
         if batch.stage == 0:
             puzzles = make_puzzles(views, self.orders, batch.draws, self.options)

@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize, softmax
 from codial import load_images, preset, sample_views
 from codial.config import TURNS, DecoupleOptions, override
 from codial.errors import CodialError
-from codial.objectives import Batch, Decouple, Draws, build
-from codial.objectives import decouple as MODULE
+from codial.objectives import Batch, Decouple, Draws, build, decouple, whole
 from codial.ranks import Ranks
 from codial.runs import read_tensors
 from codial.views import plain_view
@@ -329,7 +328,7 @@ def test_a_batch_of_one_half_is_learnt_from(decouple_of, batch_at):
 
 def test_a_picture_is_judged_whole_and_turned_by_the_judge_that_never_saw_it(decouple_of, few, generator, monkeypatch):
     """In several parts, which share no batch norm."""
-    monkeypatch.setattr(MODULE, "_BATCH", 5)
+    monkeypatch.setattr(whole, "_BATCH", 5)
     objective = decouple_of(**PU)
     objective.begin_epoch(few, 0.0, generator, 0)
     assert not objective.upright.any()
@@ -402,7 +401,7 @@ def test_the_mean_that_views_are_to_meet_is_a_fixed_target(decouple_of, batch_at
     objective, asked = decouple_of(), []
     features = torch.randn(PICTURES * 4, objective.trunk.features, requires_grad=True)
     objective.trunk.forward = lambda images: features
-    monkeypatch.setattr(MODULE, "mse_loss", lambda *given: asked.append(given) or mse_loss(*given))
+    monkeypatch.setattr(decouple, "mse_loss", lambda *given: asked.append(given) or mse_loss(*given))
     objective.terms(batch_at())["loss_mean"].backward()
     ((compared, target),) = asked
     assert compared.requires_grad
