@@ -17,7 +17,7 @@ from codial.runs import Run
 
 K, LAYER = 7, "fc7"  # of retrieval, as the paper's Figure 4
 Sets = Callable[[], tuple[Pictures, Pictures]]
-_WIDTH = 110  # columns of prose
+_WIDTH = 100  # columns of prose, for a notebook at 1280 pixels
 
 
 class Judged(NamedTuple):
