@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from codial.data.decode import attempt, decode_each
-from codial.data.pictures import Indices, Pictures, as_index, check_labels, check_whole
+from codial.data.pictures import Indices, Pictures, as_index, check_labels, check_tags, check_whole
 from codial.errors import CodialError
 
 _PART = 256  # pictures that `check` decodes at a time
@@ -35,12 +35,13 @@ class PictureFiles(Pictures):
         folder: where the paths begin.
         paths: N picture files, "/" between a path's parts.
         labels: [N] int64, an index into `classes`; -1 where there is no label.
-        classes: the class names.
+        classes: the class names, or those of the tags.
         size: side in pixels that pictures are brought to.
         strict: a picture that does not decode is an error.
+        tags: [N, len(classes)] int8 where a picture may have several: 1 yes, 0 no, -1 not to be judged; else None.
 
     Raises:
-        CodialError: there is not one label a path, a label lies outside `classes`, or the size is no whole number.
+        CodialError: there is not one label a path, a label or tag is out of range, or the size is no whole number.
     """
 
     name: str
@@ -51,12 +52,14 @@ class PictureFiles(Pictures):
     classes: tuple[str, ...]
     size: int
     strict: bool = False
+    tags: Tensor | None = None
     _damaged: dict[int, str] = field(default_factory=dict, init=False)  # by place
     _instead: dict[int, int] = field(default_factory=dict, init=False)  # whose picture stands for a damaged one
 
     def __post_init__(self) -> None:
         check_whole("size", self.size, least=1)
         check_labels(self.labels, len(self.paths), len(self.classes))
+        check_tags(self.tags, len(self.paths), len(self.classes))
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -70,13 +73,15 @@ class PictureFiles(Pictures):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 over shape, paths, sizes in bytes, labels and classes; no pixels."""
+        """16 hexadecimal digits of the SHA-256 over shape, paths, sizes in bytes, labels, classes, tags; no pixels."""
         digest = hashlib.sha256(repr((len(self), 3, self.size, self.size)).encode())
         for path in tqdm(self.paths, desc="fingerprint", unit=" files", delay=2, leave=False):
             size = _bytes(f"{self.folder}/{path}")
             digest.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
         digest.update(self.labels.numpy().astype("<i8").data)
         digest.update("\0".join(self.classes).encode("utf-8", "surrogateescape"))
+        if self.tags is not None:
+            digest.update(self.tags.numpy().data)
         return digest.hexdigest()[:16]
 
     def batch(self, indices: Indices) -> Tensor:
@@ -158,7 +163,8 @@ class PictureFiles(Pictures):
         return CodialError(f"None of the {len(self)} pictures in {self.folder} could be read; the first: {first}.")
 
     def _only(self, chosen: Tensor) -> Self:
-        return replace(self, paths=[self.paths[i] for i in chosen.tolist()], labels=self.labels[chosen])
+        paths = [self.paths[i] for i in chosen.tolist()]
+        return replace(self, paths=paths, labels=self.labels[chosen], tags=self._tags_of(chosen))
 
 
 def readable(name: str) -> str:

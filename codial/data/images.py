@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from codial.data.pictures import Indices, Pictures, as_index, check_labels
+from codial.data.pictures import Indices, Pictures, as_index, check_labels, check_tags
 from codial.errors import CodialError
 
 
@@ -21,11 +21,12 @@ class ImageSet(Pictures):
         split: the split asked for.
         images: [N, 3, H, W] uint8, contiguous.
         labels: [N] int64, an index into `classes`; -1 where there is no label.
-        classes: the class names.
+        classes: the class names, or those of the tags.
         skipped: pictures that did not decode, each "path: reason".
+        tags: [N, len(classes)] int8 where a picture may have several: 1 yes, 0 no, -1 not to be judged; else None.
 
     Raises:
-        CodialError: a tensor has another shape or dtype, or a label lies outside `classes`.
+        CodialError: a tensor has another shape or dtype, or a label or tag is out of range.
     """
 
     name: str
@@ -34,10 +35,12 @@ class ImageSet(Pictures):
     labels: Tensor
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    tags: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_images(self.images)
         check_labels(self.labels, len(self.images), len(self.classes))
+        check_tags(self.tags, len(self.images), len(self.classes))
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -46,11 +49,13 @@ class ImageSet(Pictures):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 over shape, pixels, labels and classes; names and paths are left out."""
+        """16 hexadecimal digits of the SHA-256 over shape, pixels, labels, classes and tags; no names, no paths."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         digest.update(self.images.cpu().numpy().data)
         digest.update(self.labels.cpu().numpy().astype("<i8").data)
         digest.update("\0".join(self.classes).encode("utf-8", "surrogateescape"))
+        if self.tags is not None:
+            digest.update(self.tags.cpu().numpy().data)
         return digest.hexdigest()[:16]
 
     def batch(self, indices: Indices) -> Tensor:
@@ -81,7 +86,8 @@ class ImageSet(Pictures):
 
     def _only(self, chosen: Tensor) -> Self:
         images = self.images[chosen.to(self.images.device)]
-        return replace(self, images=images, labels=self.labels[chosen.to(self.labels.device)])
+        labels = self.labels[chosen.to(self.labels.device)]
+        return replace(self, images=images, labels=labels, tags=self._tags_of(chosen))
 
 
 def _check_images(images: Tensor) -> None:

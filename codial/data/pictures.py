@@ -20,13 +20,15 @@ class Pictures(ABC):
         name: the set's name, or the folder's.
         split: the split asked for.
         labels: [N] int64, an index into `classes`; -1 where there is no label.
-        classes: the class names.
+        classes: the class names, or those of the tags.
+        tags: [N, len(classes)] int8 where a picture may have several: 1 yes, 0 no, -1 not to be judged; else None.
     """
 
     name: str
     split: str
     labels: Tensor
     classes: tuple[str, ...]
+    tags: Tensor | None
 
     @property
     @abstractmethod
@@ -66,7 +68,8 @@ class Pictures(ABC):
 
     def __repr__(self) -> str:
         height, width = self.sides
-        classes = f"{len(self.classes)} classes" if self.classes else "no labels"
+        kind = "classes" if self.tags is None else "tags"
+        classes = f"{len(self.classes)} {kind}" if self.classes else "no labels"
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         what = f"{self.name}/{self.split}: {len(self)} pictures of {width} x {height}"
         return f"{type(self).__name__}({what}, {classes}{skipped})"
@@ -79,6 +82,9 @@ class Pictures(ABC):
     def labelled(self) -> bool:
         """Whether every picture has a label."""
         return bool(self.classes) and bool((self.labels >= 0).all())
+
+    def _tags_of(self, chosen: Tensor) -> Tensor | None:
+        return None if self.tags is None else self.tags[chosen.to(self.tags.device)]
 
     def subset(self, limit: int, seed: int = 0) -> Self:
         """Choose pictures at random, without replacement, every class by its share; their order is kept.
@@ -165,3 +171,18 @@ def check_labels(labels: Tensor, count: int, classes: int) -> None:
     if count and not -1 <= int(labels.min()) <= int(labels.max()) < classes:
         got = f"{int(labels.min())} to {int(labels.max())}"
         raise CodialError(f"labels run from {got}; expected -1 (no label) to {classes - 1} for {classes} classes.")
+
+
+def check_tags(tags: Tensor | None, count: int, classes: int) -> None:
+    """Refuse tags that are not those of `count` pictures, one column a class.
+
+    Raises:
+        CodialError: another shape or dtype, or a value other than 1, 0 and -1.
+    """
+    if tags is None:
+        return
+    if tags.dtype != torch.int8 or tags.shape != (count, classes):
+        raise CodialError(f"tags is {tags.dtype} {list(tags.shape)}; expected torch.int8 [{count}, {classes}].")
+    if tags.numel() and not -1 <= int(tags.min()) <= int(tags.max()) <= 1:
+        got = f"{int(tags.min())} to {int(tags.max())}"
+        raise CodialError(f"tags run from {got}; expected 1 (yes), 0 (no) and -1 (not to be judged).")

@@ -157,3 +157,36 @@ def test_fingerprint_is_computed_once(monkeypatch):
     first = images.fingerprint
     monkeypatch.setattr(hashlib, "sha256", None)
     assert images.fingerprint == first
+
+
+def tagged(tags):
+    images = torch.arange(len(tags), dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 4, 5)
+    return ImageSet("made", "train", images, torch.full((len(tags),), -1), ("red", "round"), tags=tags)
+
+
+def test_tags_go_with_their_pictures():
+    tags = torch.tensor([[1, 0], [0, -1], [1, 1], [0, 0]] * 5, dtype=torch.int8)
+    images = tagged(tags)
+    assert repr(images) == "ImageSet(made/train: 20 pictures of 5 x 4, 2 tags)"
+    assert not images.labelled
+    some = images.subset(6, seed=SEED)
+    assert torch.equal(some.tags, tags[some.images[:, 0, 0, 0].long()])
+
+
+def test_tags_count_in_the_fingerprint():
+    tags = torch.tensor([[1, 0], [0, 1]], dtype=torch.int8)
+    turned = tags.flip(0).contiguous()
+    assert tagged(tags).fingerprint == tagged(tags.clone()).fingerprint != tagged(turned).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        (torch.zeros(2, 2), "torch.float32"),
+        (torch.zeros(2, 3, dtype=torch.int8), r"\[2, 3\]; expected torch.int8 \[2, 2\]"),
+        (torch.tensor([[1, 0], [2, 0]], dtype=torch.int8), "0 to 2"),
+    ],
+)
+def test_wrong_tags_are_refused(tags, said):
+    with pytest.raises(CodialError, match=said):
+        tagged(tags)
