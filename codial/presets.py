@@ -1,6 +1,7 @@
 """Settings by name: SYSTEM/photos and SYSTEM/cifar10 for a laptop, SYSTEM/paper and SYSTEM/recommended for a GPU.
 
-An ablation of CODIAL is a system too, named codial-ABLATION.
+An ablation of CODIAL is a system too, named codial-ABLATION; so is a reading of what the paper leaves open, where
+those are studied: codial-READING/cifar10 and /recommended.
 """
 
 from dataclasses import replace
@@ -27,6 +28,7 @@ from codial.config import (
     ViewsConfig,
 )
 from codial.errors import CodialError
+from codial.readings import READINGS
 
 # The literal reading of the paper, at the scale of its CIFAR-10 column.
 _PAPER = Config(data=DataConfig("cifar10"), train=TrainConfig(epochs=200, batch=128))
@@ -56,6 +58,9 @@ _PHOTOS = replace(
 )
 
 _SCALES = {"photos": _PHOTOS, "cifar10": _CIFAR10, "paper": _PAPER, "recommended": _RECOMMENDED}
+
+# Where open questions are studied: at scales whose settings are choices.
+_STUDIED = {"cifar10": _CIFAR10, "recommended": _RECOMMENDED}
 
 # RotNet, Decouple and GlobStat as they were published transform one crop and leave its colours. (The first two learn by
 # SGD with a stepped rate, where ours, as all systems here, learn by AdamW with a cosine.)
@@ -152,6 +157,7 @@ def _random(base: Config) -> Config:
 _SYSTEMS = {
     "codial": (_codial, _SCALES),
     **{f"codial-{name}": (change, _SCALES) for name, change in ABLATIONS.items()},
+    **{f"codial-{name}": (reading.change, _STUDIED) for name, reading in READINGS.items()},
     "rotnet": (_rotnet, _TURN_SCALES),
     "decouple": (_decouple, _TURN_SCALES),
     "deepcluster": (_deepcluster, _SCALES),

@@ -19,6 +19,7 @@ LAYERS = (
     {"options"},
     {"config"},
     {"ablations", "devices", "paper", "parameters", "ranks"},
+    {"readings"},
     {"data", "views", "models", "information", "presets"},
     {"feed", "monitors", "objectives", "toys"},
     {"runs"},

@@ -33,10 +33,27 @@ ABLATIONS = {  # Table 2, Figure 3 and the readings of the head: the section tha
     "split": ("objective", {"head": "split"}),
     "decoupled": ("objective", {"head": "decoupled"}),
 } | {f"pairs{count}": ("objective", {"pairs": count}) for count in range(1, 10)}
+READINGS = {  # what the paper leaves open: likewise
+    "beta0": ("objective", {"beta_end": 1e-6}),
+    "beta1": ("objective", {"beta_end": 1.0}),
+    "early": ("objective", {"beta_hold": 0.053, "beta_ramp": 0.107}),
+    "early1": ("objective", {"beta_end": 1.0, "beta_hold": 0.053, "beta_ramp": 0.107}),
+    "mean1": ("objective", {"skl_reduce": "mean", "beta_end": 1.0}),
+    "z16": ("objective", {"z_dim": 16}),
+    "z256": ("objective", {"z_dim": 256}),
+    "any": ("objective", {"negatives": "random"}),
+    "roll": ("objective", {"negatives": "roll"}),
+    "crop8": ("views", {"crop_area": (0.08, 1.0)}),
+    "crop50": ("views", {"crop_area": (0.5, 1.0)}),
+    "hue50": ("views", {"hue": 0.5}),
+    "mild": ("views", {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.05}),
+    "slow": ("train", {"lr": 2.5e-5}),
+    "fast": ("train", {"lr": 1e-4}),
+}
 OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "knowtrans", "spotartifacts", "supervised", "random")
 NAMES = [
     f"{system}/{scale}" for system in ("codial", *(f"codial-{name}" for name in ABLATIONS), *OTHERS) for scale in SCALES
-]
+] + [f"codial-{name}/{scale}" for name in READINGS for scale in ("cifar10", "recommended")]
 
 
 def shares_of(config):
@@ -131,6 +148,15 @@ def test_an_ablation_is_codial_but_for_what_it_is_named_after(name, scale):
     expected = dataclasses.replace(getattr(ours, section), **changes)
     assert expected != getattr(ours, section)
     assert ablated == dataclasses.replace(ours, name=f"codial-{name}/{scale}", **{section: expected})
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_a_reading_is_codial_but_for_the_question_it_answers(name):
+    ours, other = codial.preset("codial/cifar10"), codial.preset(f"codial-{name}/cifar10")
+    section, changes = READINGS[name]
+    expected = dataclasses.replace(getattr(ours, section), **changes)
+    assert expected != getattr(ours, section)
+    assert other == dataclasses.replace(ours, name=f"codial-{name}/cifar10", **{section: expected})
 
 
 def test_decouples_presets_differ_from_its_published_settings_in_what_small_sets_ask_for():

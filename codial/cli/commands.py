@@ -26,6 +26,7 @@ from codial.data.pictures import choose
 from codial.errors import CodialError
 from codial.evaluate import LayerMap, project, trustworthiness
 from codial.presets import PRESETS
+from codial.readings import READINGS
 from codial.results import publish
 from codial.runs import Run, list_runs, open_run, write_safely
 from codial.tables import compare, laid_out
@@ -241,14 +242,18 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _presets() -> str:
-    """List the presets; the ablations, which differ from codial in one setting or two, by their names alone."""
-    rows, ablations = [["preset", "pictures", "epochs", "views", "width"]], [f"codial-{name}" for name in ABLATIONS]
+    """List the presets; those that differ from codial in one setting or two by their names alone."""
+    rows = [["preset", "pictures", "epochs", "views", "width"]]
+    ablations, readings = ([f"codial-{name}" for name in names] for names in (ABLATIONS, READINGS))
     for name, c in PRESETS.items():
-        if name.split("/")[0] not in ablations:
+        if name.split("/")[0] not in ablations + readings:
             pictures = f"{c.data.source}, {c.data.limit or 'all'}"
             rows.append([name, pictures, str(c.train.epochs), f"{c.views.size} px", f"{c.model.width:g}"])
-    told = fill(f"CODIAL's ablations, at the same scales: {', '.join(ablations)}.", 80, break_on_hyphens=False)
-    return f"{laid_out(rows)}\n\n{told}"
+    told = (
+        f"CODIAL's ablations, at the same scales: {', '.join(ablations)}.",
+        f"Readings of what the paper leaves open, at cifar10 and recommended: {', '.join(readings)}.",
+    )
+    return "\n\n".join([laid_out(rows), *(fill(line, 80, break_on_hyphens=False) for line in told)])
 
 
 def _state(run: Run) -> str:

@@ -1,0 +1,55 @@
+"""What the paper leaves open, and the readings that a study compares: each is CODIAL's preset with one thing changed.
+
+The head's three readings and the weights of the loss are ablations already (`codial.ablations`).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from codial.ablations import with_objective, with_views
+from codial.config import Config
+
+
+class Reading(NamedTuple):
+    """One answer to an open question."""
+
+    question: str
+    says: str  # the answer in words
+    change: Callable[[Config], Config]  # of CODIAL's settings
+
+
+_EARLY: dict[str, Any] = {"beta_hold": 0.053, "beta_ramp": 0.107}  # the ramp of CODIAL's ancestor, as parts of a run
+_BETA = "Where does beta end, and when?"
+_SKL = "Is the divergence summed or averaged over z?"
+_Z = "How many dimensions has z?"
+_NEGATIVES = "Which pairs are the strangers?"
+_CROP = "How small may a crop be?"
+_COLOUR = "How strong are the colours?"
+_RATE = "Which learning rate?"
+
+
+def _with_rate(base: Config, factor: float) -> Config:
+    return replace(base, train=replace(base.train, lr=base.train.lr * factor))
+
+
+READINGS = {
+    "beta0": Reading(_BETA, "1e-6, as good as none", partial(with_objective, beta_end=1e-6)),
+    "beta1": Reading(_BETA, "1, over the whole run", partial(with_objective, beta_end=1.0)),
+    "early": Reading(_BETA, "0.01, after a sixth of the run", partial(with_objective, **_EARLY)),
+    "early1": Reading(_BETA, "1, after a sixth of the run", partial(with_objective, beta_end=1.0, **_EARLY)),
+    "mean1": Reading(_SKL, "averaged, beta to 1", partial(with_objective, skl_reduce="mean", beta_end=1.0)),
+    "z16": Reading(_Z, "16", partial(with_objective, z_dim=16)),
+    "z256": Reading(_Z, "256", partial(with_objective, z_dim=256)),
+    "any": Reading(_NEGATIVES, "any view of another picture", partial(with_objective, negatives="random")),
+    "roll": Reading(_NEGATIVES, "the neighbour in the batch", partial(with_objective, negatives="roll")),
+    "crop8": Reading(_CROP, "8 % of the picture, as the paper", partial(with_views, crop_area=(0.08, 1.0))),
+    "crop50": Reading(_CROP, "50 % of the picture", partial(with_views, crop_area=(0.5, 1.0))),
+    "hue50": Reading(_COLOUR, "hue up to half a turn, as the paper", partial(with_views, hue=0.5)),
+    "mild": Reading(
+        _COLOUR, "half as strong", partial(with_views, brightness=0.25, contrast=0.25, saturation=0.25, hue=0.05)
+    ),
+    "slow": Reading(_RATE, "half", partial(_with_rate, factor=0.5)),
+    "fast": Reading(_RATE, "double", partial(_with_rate, factor=2.0)),
+}
