@@ -1,9 +1,10 @@
 """The batches of a run, each prepared in the background while the one before it is trained on."""
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,6 +86,19 @@ class Feed:
             views = render(to_device(pictures, self.device), ready.drawn, self.config.views)
         labels = to_device(self.images.labels[ready.indices], self.device)
         return Fed(ready.indices, labels, views)
+
+
+def replay(record: Mapping[str, Any], config: Config, images: Pictures, device: str = "cpu") -> Fed:
+    """Return the batch that broke a run, with the very views that were drawn for it.
+
+    Args:
+        record: what the run's diverged.json holds.
+        config: of the run.
+        images: that it learnt from.
+        device: where the views are wanted.
+    """
+    feed = Feed(images, replace(config, seed=record["seed"]), torch.device(device), Ranks())
+    return next(feed.batches(torch.tensor([record["pictures"]]), record["step"] - 1))
 
 
 def _fits(images: ImageSet, device: torch.device) -> bool:

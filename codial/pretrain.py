@@ -1,14 +1,13 @@
 """The training loop. It knows no system by name: an objective turns a batch of views into a loss."""
 
+import json
 import math
-import signal
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,15 +15,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from codial import devices, objectives, runs
-from codial.config import Config, TrainConfig
+from codial.checkpoints import LAST, load_exactly, newest, read_note, read_tensors, save_checkpoint, set_aside
+from codial.config import Config
 from codial.data import Pictures, load_images
 from codial.devices import choose_device, uses_bf16
 from codial.errors import CodialError
 from codial.feed import Fed, Feed, step_seed
+from codial.interrupts import interrupt_sets
 from codial.models import synchronise
 from codial.monitors import measure
 from codial.ranks import Ranks, joined
 from codial.runs import Run
+from codial.schedule import learning_rate, stage_ends
+from codial.writing import write_safely
 
 OnLog = Callable[[Mapping[str, Any]], None]
 
@@ -62,14 +65,14 @@ def pretrain(
             is no longer a number.
     """
     folder = Path(out)
-    if (folder / "config.json").exists() and runs.create_run(folder, config, _pictures(images), "").finished:
+    if (folder / "config.json").exists() and _done(runs.create_run(folder, config, _pictures(images), "")):
         return runs.open_run(folder)
     with joined() as ranks:
         if images is None:
             data = config.data
             images = load_images(data.source, data.split, root=root, size=data.size, limit=data.limit, seed=config.seed)
         device = choose_device(config.train.device)
-        with runs.claimed(folder) if ranks.first else nullcontext(), _interrupt_sets(stop or threading.Event()) as stop:
+        with runs.claimed(folder) if ranks.first else nullcontext(), interrupt_sets(stop or threading.Event()) as stop:
             if ranks.first:
                 runs.create_run(folder, config, _pictures(images), devices.describe(device))
             ranks.wait()
@@ -77,34 +80,15 @@ def pretrain(
     return runs.open_run(folder)
 
 
+def _done(run: Run) -> bool:
+    """Say whether a run has done all its epochs and its last checkpoint is whole."""
+    return run.finished and run.checkpoint().name == LAST
+
+
 def _pictures(images: Pictures | None) -> dict[str, Any]:
     if images is None:
         return {}
     return {"name": images.name, "split": images.split, "count": len(images), "fingerprint": images.fingerprint}
-
-
-def learning_rate(progress: float, train: TrainConfig) -> float:
-    """Return the cosine schedule's rate after a part `progress` of the run, from `lr` down to `lr * lr_end`."""
-    return train.lr * (train.lr_end + (1 - train.lr_end) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def stage_ends(shares: tuple[float, ...], epochs: int) -> tuple[int, ...]:
-    """Return after how many epochs each stage ends; each has at least one, unless the run has none at all.
-
-    Raises:
-        CodialError: there are fewer epochs than stages.
-    """
-    if epochs == 0:
-        return (0,) * len(shares)
-    if epochs < len(shares):
-        raise CodialError(
-            f"train.epochs is {epochs}; expected at least {len(shares)}, one for each stage of this system (or 0)."
-        )
-    ends = [0]
-    for i in range(1, len(shares) + 1):
-        wanted = round(epochs * sum(shares[:i]))
-        ends.append(min(max(wanted, ends[-1] + 1), epochs - (len(shares) - i)))
-    return tuple(ends[1:])
 
 
 class _Loop:
@@ -178,9 +162,7 @@ class _Loop:
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, "epoch", self.epoch))
         if not done:
             self.objective.begin_epoch(self.feed.images, self.step / self.total, generator, self.stage)
-        generator.manual_seed(step_seed(self.config.seed, "order", self.epoch))
-        order = self.objective.order(len(self.feed.images), generator)[: self.epoch_steps * self.batch]
-        with closing(self.feed.batches(order.view(self.epoch_steps, self.batch)[done:], self.step)) as batches:
+        with closing(self.feed.batches(self._order(self.epoch)[done:], self.step)) as batches:
             for fed in batches:
                 self._train_step(fed)
                 bar.update(self.batch * len(self.config.views.primary))
@@ -190,6 +172,12 @@ class _Loop:
                 if self.step % self.epoch_steps and self.ranks.any(stop.is_set()):
                     return False
         return True
+
+    def _order(self, epoch: int) -> Tensor:
+        """Return the pictures of each step of an epoch, [steps, batch] int64."""
+        generator = torch.Generator().manual_seed(step_seed(self.config.seed, "order", epoch))
+        order = self.objective.order(len(self.feed.images), generator)
+        return order[: self.epoch_steps * self.batch].view(self.epoch_steps, self.batch)
 
     def _train_step(self, fed: Fed) -> None:
         """Take one step, all of whose draws follow from the seed and the step's number."""
@@ -238,16 +226,26 @@ class _Loop:
         """Write the means since the last line, and return the loss."""
         means = torch.stack([_listed(values, self.device).mean() for values in self.window.values()])
         found = dict(zip(self.window, self.ranks.mean(means).tolist(), strict=True))
-        self.window = {}
         if not math.isfinite(found["loss"]):
             raise self._diverged(", ".join(f"{k} {v:g}" for k, v in found.items()))
+        self.window = {}
         self._line("train", found | {"lr": self._groups()[0]["lr"]})
         return found["loss"]
 
     def _diverged(self, found: str) -> CodialError:
+        """Write down which batch broke the run, for `codial.feed.replay`, and return the error."""
+        losses = self.window.get("loss", [])
+        fine = _listed(losses, self.device).isfinite().tolist() if losses else []
+        step = self.step - len(fine) + (fine.index(False) + 1 if False in fine else len(fine))
+        epoch, place = divmod(step - 1, self.epoch_steps)
+        pictures = self._order(epoch)[place].tolist()
+        record = {"step": step, "seed": self.config.seed, "pictures": pictures, "found": found}
+        path = self.run.folder / "diverged.json"
+        if self.ranks.first:
+            write_safely(path, json.dumps(record).encode())
         return CodialError(
-            f"The loss is no longer a number at step {self.step} ({found}). The last checkpoint in"
-            f" {self.run.folder} is from before. Try a smaller train.lr or objective.beta_end."
+            f"The loss is no longer a number at step {step} ({found}). The last checkpoint in {self.run.folder} is from"
+            f" before; {path.name} says which batch it was. Try a smaller train.lr or objective.beta_end."
         )
 
     def _require_finite(self) -> None:
@@ -289,18 +287,20 @@ class _Loop:
         note |= {"seconds": round(self.seconds, 2), "finished": self.step >= self.total}
         if math.isfinite(self.best):
             note["best"] = self.best
-        runs.save_checkpoint(self.run.folder / "checkpoints" / f"{name}.safetensors", tensors, note)
+        save_checkpoint(self.run.folder / "checkpoints" / f"{name}.safetensors", tensors, note)
 
     def _resume(self) -> None:
-        path = self.run.folder / "checkpoints" / "last.safetensors"
-        if path.exists():
-            note, tensors = runs.read_note(path), runs.read_tensors(path)
+        folder = self.run.folder / "checkpoints"
+        path = newest(folder)
+        if path is not None:
+            note, tensors = read_note(path), read_tensors(path)
             self.step, self.seconds, self.best = note["step"], note["seconds"], note.get("best", -math.inf)
-            runs.load_exactly(self.objective, _below(tensors, "model."), path)
+            load_exactly(self.objective, _below(tensors, "model."), path)
             self.window = {k: list(v.to(self.device)) for k, v in _below(tensors, "window.").items()}
             for name, optimiser in self.optimisers.items():
                 _load_optimiser(optimiser, _below(tensors, f"optimiser.{name}."))
         if self.ranks.first:
+            set_aside(folder, path)
             runs.cut_history(self.run.folder, self.step or -1)  # at step 0 the monitors are written anew
         self.ranks.wait()
 
@@ -325,23 +325,3 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tens
         laid_out = torch.empty_like(own).copy_(value) if value.shape == own.shape else value
         state.setdefault(int(index), {})[name] = laid_out
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
-
-
-@contextmanager
-def _interrupt_sets(stop: threading.Event) -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set `stop`, so that the step under way ends and is saved; the second breaks off."""
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def interrupted(signum: int, frame: FrameType | None) -> None:
-        if stop.is_set() or before is None:
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

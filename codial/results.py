@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from codial.errors import CodialError
-from codial.runs import Run, write_safely
+from codial.runs import Run
+from codial.writing import write_safely
 
 KEPT = ("config.json", "history.jsonl", "provenance.json")
 

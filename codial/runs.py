@@ -2,8 +2,9 @@
 
 config.json        every setting
 history.jsonl      one line a log step (kind train) and one a monitor (kind monitor)
-checkpoints/       last.safetensors, best.safetensors: weights and all that resuming needs
+checkpoints/       last, previous and best .safetensors: weights and all that resuming needs
 provenance.json    versions, commit, device, seed, pictures
+diverged.json      only after a loss that was no number: which batch it was, for `codial.feed.replay`
 """
 
 import fcntl
@@ -21,14 +22,14 @@ from typing import Any
 
 import numpy
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 import codial.config as configs
+from codial import writing
+from codial.checkpoints import load_exactly, newest, newest_note, read_tensors, require_whole
 from codial.config import Config
 from codial.errors import CodialError
 from codial.models import Trunk, build_trunk
+from codial.writing import write_safely
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,29 @@ class Run:
     @property
     def progress(self) -> dict[str, Any]:
         """What the last checkpoint says of itself: step, epoch, views, seconds, finished; empty before the first."""
-        path = self.folder / "checkpoints" / "last.safetensors"
-        return read_note(path) if path.exists() else {}
+        return newest_note(self.folder / "checkpoints")
 
     @property
     def finished(self) -> bool:
         """True when the run has done all its epochs."""
         return bool(self.progress.get("finished"))
+
+    def checkpoint(self, which: str = "last") -> Path:
+        """Return the path of a whole checkpoint, its checksum verified; the one before stands in for a damaged last.
+
+        Args:
+            which: "last" or "best" (highest kNN accuracy).
+
+        Raises:
+            CodialError: there is no such checkpoint, or none is whole.
+        """
+        folder = self.folder / "checkpoints"
+        path = newest(folder) if which == "last" else folder / f"{which}.safetensors"
+        if path is None or not path.exists():
+            raise CodialError(f"{self.folder} has no {which!r} checkpoint yet; wait for its first, or train it.")
+        if which != "last":
+            require_whole(path)
+        return path
 
     def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> Trunk:
         """Return the trained trunk in evaluation mode.
@@ -82,11 +99,9 @@ class Run:
             device: where to put it.
 
         Raises:
-            CodialError: there is no such checkpoint, or it does not fit the config.
+            CodialError: there is no such checkpoint, it is damaged, or it does not fit the config.
         """
-        path = self.folder / "checkpoints" / f"{which}.safetensors"
-        if not path.exists():
-            raise CodialError(f"{self.folder} has no {which!r} checkpoint yet; wait for its first, or train it.")
+        path = self.checkpoint(which)
         weights = {k.removeprefix("model.trunk."): v for k, v in read_tensors(path, "model.trunk.").items()}
         trunk = build_trunk(self.config)
         load_exactly(trunk, weights, path)
@@ -248,20 +263,9 @@ def _commit() -> str | None:
 _GIT = (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "."))
 
 
-def write_safely(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all: temporary name, sync, rename."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
 def append_line(folder: Path, line: Mapping[str, Any]) -> None:
     """Add one line to a run's history."""
-    with (folder / "history.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    writing.append_line(folder / "history.jsonl", json.dumps(line))
 
 
 def cut_history(folder: Path, step: int) -> None:
@@ -271,47 +275,3 @@ def cut_history(folder: Path, step: int) -> None:
         lines = path.read_text().split("\n")[:-1]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         write_safely(path, "".join(line + "\n" for line in kept).encode())
-
-
-def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-    """Write tensors and a note to a safetensors file, whole or not at all."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_safely(path, save(plain, {"note": json.dumps(note)}))
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's note."""
-    with _opened(path) as file:
-        metadata = file.metadata() or {}
-    try:
-        return json.loads(metadata["note"])
-    except (KeyError, ValueError) as error:
-        raise CodialError(f"{path} is no checkpoint of a run: it says no step; delete it to start again.") from error
-
-
-def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Return a checkpoint's tensors whose names begin with a prefix."""
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CodialError(f"{path} is not a readable checkpoint ({error}); delete it to start again.") from error
-
-
-def load_exactly(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights into a module; every name and shape must agree.
-
-    Raises:
-        CodialError: names that are missing, unknown or of another shape, all listed.
-    """
-    own = module.state_dict()
-    wrong = [f"{n} missing" for n in own if n not in weights] + [f"{n} unknown" for n in weights if n not in own]
-    shapes = [(n, list(weights[n].shape), list(own[n].shape)) for n in own if n in weights]
-    wrong += [f"{n} is {got}, expected {expected}" for n, got, expected in shapes if got != expected]
-    if wrong:
-        raise CodialError(f"{path} does not fit the config: {'; '.join(wrong)}.")
-    module.load_state_dict(weights)

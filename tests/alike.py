@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 import codial
-from codial import runs
+from codial.checkpoints import read_note
 
 
 def go(config, folder, images, **options):
@@ -27,7 +27,7 @@ def assert_same_run(run, other):
             tensors, others = load_file(path), load_file(other_path)
             assert tensors.keys() == others.keys()
             assert [key for key in tensors if not torch.equal(tensors[key], others[key])] == []
-            notes = [{k: v for k, v in runs.read_note(p).items() if k != "seconds"} for p in (path, other_path)]
+            notes = [{k: v for k, v in read_note(p).items() if k != "seconds"} for p in (path, other_path)]
             assert notes[0] == notes[1]
 
 

@@ -1,5 +1,6 @@
 """What the tests share: one seed, real pictures, and settings small enough to train in a second."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,16 @@ def tiny_run(tmp_path_factory, tiny, few) -> codial.Run:
     """A finished run; tests read it and leave it as it is."""
     folder: Path = tmp_path_factory.mktemp("runs") / "tiny"
     return codial.pretrain(tiny, folder, images=few, progress=False)
+
+
+@pytest.fixture(scope="session")
+def longer(tiny) -> Config:
+    """18 steps in 6 epochs; a line of history every 4, a checkpoint every second epoch, monitors every third."""
+    train = replace(tiny.train, epochs=6, log_every=4, checkpoint_every=2, monitor_every=3)
+    return replace(tiny, name="longer", train=train)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(longer, few, tmp_path_factory) -> codial.Run:
+    """Trained without a stop, to compare interrupted ones with; tests read it and leave it as it is."""
+    return codial.pretrain(longer, tmp_path_factory.mktemp("whole") / "run", images=few, progress=False)

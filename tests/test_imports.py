@@ -15,12 +15,12 @@ ROOT = "__init__"
 # From the first to the last; a module imports only from earlier rows, or from within its own package.
 LAYERS = (
     {"errors"},
-    {"settings"},
+    {"settings", "writing"},
     {"options"},
     {"config"},
-    {"ablations", "devices", "paper", "parameters", "ranks"},
+    {"ablations", "checkpoints", "devices", "interrupts", "paper", "parameters", "ranks"},
     {"readings"},
-    {"data", "views", "models", "information", "presets"},
+    {"data", "views", "models", "information", "presets", "schedule"},
     {"feed", "monitors", "objectives", "toys"},
     {"runs"},
     {"pretrain", "results"},

@@ -20,7 +20,7 @@ from codial.config import (
 )
 from codial.errors import CodialError
 from codial.objectives import build
-from codial.pretrain import stage_ends
+from codial.schedule import stage_ends
 
 SCALES = ("photos", "cifar10", "paper", "recommended")
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}

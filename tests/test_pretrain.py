@@ -1,4 +1,5 @@
 import importlib
+import json
 import math
 import signal
 from dataclasses import replace
@@ -9,14 +10,15 @@ from alike import assert_same_run, go, stopping_after, timeless
 from PIL import Image
 
 import codial
-from codial import feed, objectives, runs
+from codial import feed, objectives
+from codial.checkpoints import read_note
 from codial.config import SupervisedOptions
 from codial.data import ImageSet
 from codial.devices import choose_device, uses_bf16
 from codial.errors import CodialError
-from codial.feed import step_seed
+from codial.feed import replay, step_seed
 from codial.monitors import measure
-from codial.pretrain import learning_rate
+from codial.schedule import learning_rate
 from codial.views import render
 
 LOOP = importlib.import_module("codial.pretrain")  # the module; `codial.pretrain` is its function
@@ -30,7 +32,7 @@ PLACE = {"kind", "step", "epoch", "views", "seconds"}
 def test_a_run_leaves_its_folder(tiny_run):
     found = {str(path.relative_to(tiny_run.folder)) for path in tiny_run.folder.rglob("*") if path.is_file()}
     found = {name for name in found if not name.startswith("evaluations/")}  # by tests that came before
-    checkpoints = {"checkpoints/last.safetensors", "checkpoints/best.safetensors"}
+    checkpoints = {f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best")}
     assert found == {"config.json", "history.jsonl", "provenance.json"} | checkpoints
 
 
@@ -134,7 +136,7 @@ def test_learning_lowers_the_loss_and_weights_are_the_best_by_knn(photos, tiny, 
     losses = run.curve("loss")[1]
     assert sum(losses[-3:]) / 3 < losses[0] - 0.02
     steps, knn = run.curve("knn")
-    note = runs.read_note(run.folder / "checkpoints" / "best.safetensors")
+    note = read_note(run.folder / "checkpoints" / "best.safetensors")
     assert note["best"] == max(knn)
     assert note["step"] == steps[knn.index(max(knn))]
 
@@ -184,7 +186,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(
         return found | {"loss": found["loss"] * bad} if calls == 5 else found
 
     monkeypatch.setattr(objectives.Codial, "terms", spoilt)
-    with pytest.raises(CodialError, match=r"^The loss is no longer a number at step [56].* Try a smaller train.lr"):
+    with pytest.raises(CodialError, match=r"^The loss is no longer a number at step 5 .* Try a smaller train.lr"):
         go(config, tmp_path / "run", few)
     run = codial.open_run(tmp_path / "run")
     assert run.progress["step"] == 3
@@ -195,9 +197,31 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(
     assert_same_run(go(config, tmp_path / "run", few), go(config, tmp_path / "whole", few))
 
 
+@pytest.mark.parametrize("log_every", [1, 3, 100])
+def test_the_batch_that_broke_a_run_can_be_made_again(log_every, tiny, few, tmp_path, monkeypatch):
+    """The sixth of nine; the very views come back, from what the run wrote down."""
+    config = replace(tiny, train=replace(tiny.train, epochs=3, log_every=log_every))
+    terms, seen = objectives.Codial.terms, []
+
+    def spoilt(self, batch):
+        seen.append(batch)
+        found = terms(self, batch)
+        return found | {"loss": found["loss"] * float("nan")} if len(seen) == 6 else found
+
+    monkeypatch.setattr(objectives.Codial, "terms", spoilt)
+    with pytest.raises(CodialError, match=r"at step 6 .*diverged.json says which batch it was"):
+        go(config, tmp_path / "run", few)
+    record = json.loads((tmp_path / "run" / "diverged.json").read_text())
+    batch = replay(record, config, few)
+    assert record["step"] == 6
+    assert torch.equal(batch.indices, seen[5].indices)
+    assert torch.equal(batch.views.images, seen[5].views.images)
+    assert not torch.equal(batch.views.images, seen[4].views.images)
+
+
 def test_a_stop_after_a_loss_that_is_no_number_does_not_save_it(tiny, few, tmp_path):
     config = replace(tiny, train=replace(tiny.train, lr=1e30, log_every=100))
-    with pytest.raises(CodialError, match=r"no longer a number at step 2"):
+    with pytest.raises(CodialError, match=r"no longer a number at step 2 "):
         go(config, tmp_path / "run", few, stop=stopping_after(2))
     assert codial.open_run(tmp_path / "run").progress == {}
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 import codial
+from codial.checkpoints import read_tensors
 from codial.config import TURNS, CmcOptions, DecoupleOptions, GlobStatOptions, SpotArtifactsOptions, to_dict
 from codial.errors import CodialError
 from codial.models import AlexNet, synchronise
 from codial.models.norm import SyncNorm
 from codial.objectives import Draws
 from codial.ranks import Ranks, joined
-from codial.runs import read_tensors
 
 CHILD = """
 import json, sys, torch, codial

@@ -13,23 +13,11 @@ import pytest
 from alike import assert_same_run, go, stopping_after
 
 import codial
-from codial import runs
+from codial import checkpoints, runs
 from codial.config import to_dict
 from codial.errors import CodialError
 
 LOOP = importlib.import_module("codial.pretrain")  # the module; `codial.pretrain` is its function
-
-
-@pytest.fixture(scope="module")
-def longer(tiny):
-    """18 steps in 6 epochs; a line of history every 4, a checkpoint every second epoch, monitors every third."""
-    train = replace(tiny.train, epochs=6, log_every=4, checkpoint_every=2, monitor_every=3)
-    return replace(tiny, name="longer", train=train)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(longer, few, tmp_path_factory):
-    return go(longer, tmp_path_factory.mktemp("whole") / "run", few)
 
 
 # Interrupted runs
@@ -75,14 +63,14 @@ def test_a_run_killed_at_any_write_resumes_to_the_same_numbers(tiny, tiny_run, f
         count = 0
 
         def counted(write, leave_half):
-            def wrapped(*arguments):
+            def wrapped(*arguments, **options):
                 nonlocal count
                 count += 1
                 if count > number:
                     if half_way:
                         leave_half(*arguments)
                     raise Killed
-                write(*arguments)
+                write(*arguments, **options)
 
             return wrapped
 
@@ -93,7 +81,8 @@ def test_a_run_killed_at_any_write_resumes_to_the_same_numbers(tiny, tiny_run, f
             with (folder / "history.jsonl").open("a") as file:
                 file.write(json.dumps(line)[:20])
 
-        monkeypatch.setattr(runs, "write_safely", counted(runs.write_safely, half_a_file))
+        for module in (checkpoints, runs):
+            monkeypatch.setattr(module, "write_safely", counted(module.write_safely, half_a_file))
         monkeypatch.setattr(runs, "append_line", counted(runs.append_line, half_a_line))
 
     for number in range(1000):

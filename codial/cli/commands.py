@@ -28,8 +28,9 @@ from codial.evaluate import LayerMap, project, trustworthiness
 from codial.presets import PRESETS
 from codial.readings import READINGS
 from codial.results import publish
-from codial.runs import Run, list_runs, open_run, write_safely
+from codial.runs import Run, list_runs, open_run
 from codial.tables import compare, laid_out
+from codial.writing import write_safely
 
 FAILED, INTERRUPTED = 2, 130  # exit codes: a mistake that the user can mend; Ctrl-C, as shells count it
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from codial import objectives
+from codial.checkpoints import load_exactly, read_tensors
 from codial.config import Config
 from codial.data import Pictures
 from codial.objectives import Batch, Draws, Objective
-from codial.runs import Run, load_exactly, read_tensors
+from codial.runs import Run
 from codial.views import plain_view, sample_views
 
 
@@ -44,7 +45,7 @@ def _system(source: Run | Config, images: Pictures, seed: int) -> Objective:
             return objectives.build(source, len(images.classes), len(images)).eval()
         known = source.provenance["pictures"]
         system = objectives.build(source.config, len(images.classes), known.get("count", len(images)))
-    path = source.folder / "checkpoints" / "last.safetensors"
+    path = source.checkpoint()
     weights = {name.removeprefix("model."): value for name, value in read_tensors(path, "model.").items()}
     load_exactly(system, weights, path)
     return system.eval()

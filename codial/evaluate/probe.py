@@ -17,7 +17,8 @@ from codial.devices import uses_bf16
 from codial.errors import CodialError
 from codial.evaluate.features import taps, trunk_of
 from codial.models import CONV_TAPS, Trunk
-from codial.runs import Run, write_safely
+from codial.runs import Run
+from codial.writing import write_safely
 
 _PRECISIONS = {"auto": "bfloat16 where the device computes it", "bf16": "bfloat16", "float32": "float32"}
 

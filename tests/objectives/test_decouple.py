@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize, softmax
 
 from codial import load_images, preset, sample_views
+from codial.checkpoints import read_tensors
 from codial.config import TURNS, DecoupleOptions, override
 from codial.errors import CodialError
 from codial.objectives import Batch, Decouple, Draws, build, decouple, whole
 from codial.ranks import Ranks
-from codial.runs import read_tensors
 from codial.views import plain_view
 
 PICTURES, SET, NEGATIVES, DIMS = 6, 24, 16, 8

@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy
 
 from codial import config as configs
 from codial import sample_views
+from codial.checkpoints import read_tensors
 from codial.config import KnowTransOptions
 from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.objectives import Batch, Draws, KnowTrans, build
 from codial.objectives.jigsaw import make_puzzles, standardise
 from codial.ranks import Ranks
-from codial.runs import read_tensors
 from codial.views import plain_view
 
 OPTIONS = KnowTransOptions(

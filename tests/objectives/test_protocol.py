@@ -8,11 +8,11 @@ from alike import assert_same_run, go, stopping_after
 from torch import nn
 
 from codial import objectives
+from codial.checkpoints import read_tensors
 from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.objectives.protocol import Objective
-from codial.pretrain import learning_rate, stage_ends
-from codial.runs import read_tensors
+from codial.schedule import learning_rate, stage_ends
 
 
 class Rivals(Objective):

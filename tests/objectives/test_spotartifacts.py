@@ -9,12 +9,12 @@ from torch.nn.functional import binary_cross_entropy, log_softmax
 
 from codial import config as configs
 from codial import sample_views
+from codial.checkpoints import read_tensors
 from codial.config import SpotArtifactsOptions
 from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.objectives import Batch, Draws, SpotArtifacts, build
 from codial.ranks import Ranks
-from codial.runs import read_tensors
 
 AUTOENCODER, SPOTTER = ("autoencoder.",), ("trunk.", "classifier.", "mask_head.")
 
