@@ -14,6 +14,8 @@ from codial.errors import CodialError
 
 LAST, PREVIOUS, DAMAGED = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "damaged"))
 
+pytestmark = pytest.mark.faults
+
 
 def flip(path, place=-5):
     """Change one bit of a file."""
