@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, conv2d, max_pool2d, pad, pixel_unshuffle
+from torch.nn.functional import conv2d, max_pool2d, pad, pixel_unshuffle
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
@@ -190,8 +190,7 @@ class AlexNet(Trunk):
         side = self._last_side(self.size) if name == "fc6" else 1
         x = pad(x, 2 * (side // 2, (side - 1) // 2))
         x = conv2d(x, dense.weight.view(len(dense.weight), -1, side, side))
-        scale = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        return torch.relu_(batch_norm(x, *scale, norm.training, norm.momentum, norm.eps))
+        return torch.relu_(norm(x.flatten(2)).view(x.shape))
 
     def _before(self, name: str, x: Tensor) -> Tensor:
         """Pool or flatten what the layer before left."""
