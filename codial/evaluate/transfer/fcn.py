@@ -8,6 +8,7 @@ from codial.data.voc import IGNORED
 from codial.models import Trunk
 
 STEP = 32  # pixels; the sides of what a trunk sees are multiples of it
+LEAST = 64  # pixels, of a side; the classic form of AlexNet has no conv5 for less
 
 
 class Fcn(nn.Module):
@@ -38,7 +39,7 @@ class Fcn(nn.Module):
             zoom: what one pixel of the scores is in pixels of the images.
         """
         height, width = sides or (images.shape[-2], images.shape[-1])
-        below, beside = (-n % STEP for n in images.shape[-2:])
+        below, beside = (max(LEAST - n, -n % STEP) for n in images.shape[-2:])
         scores = self.score(self.trunk.maps(pad(images, (0, beside, 0, below), mode="replicate"), "fc7"))
         step, first = self.trunk.grid("fc7")
         rows, columns = (

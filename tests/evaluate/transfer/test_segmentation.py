@@ -148,6 +148,12 @@ def test_scores_are_of_every_pixel(kind, sides):
     assert net(torch.rand(2, 3, *sides)).eq(0).all()  # the last layer starts at zero
 
 
+def test_the_classic_form_sees_small_pictures_too():
+    torch.manual_seed(3)
+    net = Fcn(AlexNet(ModelConfig(width=0.05, resolution="full"), 64).eval(), 21)
+    assert net(torch.rand(1, 3, 20, 70)).shape == (1, 21, 20, 70)
+
+
 @pytest.mark.parametrize("zoom", [0.5, 1.0])
 def test_scores_lie_where_their_windows_lie(zoom):
     """Whatever the zoom, a place's score is that of the pixel at the centre of its window."""
