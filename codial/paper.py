@@ -157,3 +157,14 @@ def printed(system: str) -> tuple[str, dict[str, float | None]] | None:
         return None
     table, row, data = _PRINTED[system]
     return _TITLES[data], TABLES[table].numbers(row, data)
+
+
+def transferred(system: str, task: str) -> float | None:
+    """Return what Table 3 prints for a system on PASCAL VOC, in percent; None for none.
+
+    Args:
+        system: as in a preset's name, such as codial.
+        task: a column of Table 3, such as "voc2007 classification".
+    """
+    row = _PRINTED[system][1] if system in _PRINTED else ""
+    return TABLES[3].numbers(row, task)[""] if row in TABLES[3].rows else None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import codial
+from codial.cli import transfer
 from codial.data import SETS
 from codial.evaluate import ProbeConfig
 from codial.models import CONV_TAPS, TAPS
@@ -119,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     _retrieve(_add(commands, "retrieve", _RETRIEVE, _RETRIEVE_EXAMPLES))
     _compare(_add(commands, "compare", _COMPARE, _COMPARE_EXAMPLES))
     _embed(_add(commands, "embed", _EMBED, _EMBED_EXAMPLES))
+    _transfer(_add(commands, "transfer", transfer.ABOUT, transfer.EXAMPLES))
     _data(_add(commands, "data", _DATA, _DATA_EXAMPLES))
     runs = _add(commands, "runs", _RUNS, _RUNS_EXAMPLES)
     runs.add_argument("root", metavar="ROOT", nargs="?", type=Path, default=Path("runs"), help="default: runs")
@@ -178,6 +180,11 @@ def _embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="SET", help="a named set or a folder (default: the run's own)")
     parser.add_argument("--split", default="test", help="default: %(default)s")
     _limit(parser)
+    _machine(parser)
+
+
+def _transfer(parser: argparse.ArgumentParser) -> None:
+    transfer.arguments(parser)
     _machine(parser)
 
 

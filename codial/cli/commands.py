@@ -19,6 +19,7 @@ from torch import Tensor
 import codial
 import codial.config as configs
 from codial.ablations import ABLATIONS
+from codial.cli import transfer
 from codial.cli.arguments import parser
 from codial.comparison import by_name
 from codial.data import SETS, PictureFiles, Pictures, describe, load_images
@@ -290,6 +291,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "retrieve": _retrieve,
     "compare": _compare,
     "embed": _embed,
+    "transfer": transfer.run,
     "data": _data,
     "runs": _runs,
     "publish": _publish,

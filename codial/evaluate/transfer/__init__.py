@@ -1,0 +1,15 @@
+"""What a trunk is worth on PASCAL VOC: classification by frozen features, and networks fine-tuned from it."""
+
+from codial.evaluate.transfer.classification import ClassificationConfig, Classified, classify
+from codial.evaluate.transfer.report import TransferReport
+from codial.evaluate.transfer.segmentation import Segmentation, SegmentationConfig, segment
+
+__all__ = [
+    "ClassificationConfig",
+    "Classified",
+    "Segmentation",
+    "SegmentationConfig",
+    "TransferReport",
+    "classify",
+    "segment",
+]
