@@ -26,9 +26,9 @@ layer against the number of aligned pairs, from the reports of runs of codial
 (10 pairs) and codial-pairsN, seeds as a band. 4: queries and their nearest
 neighbours, a block for each run; the paper's are supervised, globstat, codial."""
 EXAMPLES = """\
-  codial figure 2 --out pipeline.pdf
+  codial figure 2 --seed 2 --out pipeline.pdf
   codial figure 3 runs/photos*/codial* --out pairs.png
-  codial figure 4 runs/photos/supervised runs/photos/codial --out neighbours.png"""
+  codial figure 4 runs/photos/random runs/photos/codial --out rows.png"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

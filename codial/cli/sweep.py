@@ -15,7 +15,7 @@ configuration that fails stops no other; the exit code is then 2."""
 EXAMPLES = """\
   codial sweep figure3/photos --probe
   codial sweep table2/cifar10 --seeds 3 --probe
-  codial sweep codial-pairs*/photos codial/photos --set train.epochs=2 --out short"""
+  codial sweep codial-pairs*/photos --set train.epochs=2 --out short"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
