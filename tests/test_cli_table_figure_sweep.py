@@ -1,6 +1,7 @@
 """codial table, figure and sweep, called as users call them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,13 @@ def test_figure_writes_a_file(number, ending, runs, tmp_path, capsys):
     assert main(["figure", number, *([] if number == "2" else runs), "--out", str(out), *few]) == 0
     assert out.read_bytes().startswith({"png": b"\x89PNG", "pdf": b"%PDF"}[ending])
     assert f"Wrote {out}" in capsys.readouterr().out
+
+
+def test_figure_leaves_the_runs_reports_as_they_are(runs, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in Path(runs[0]).rglob("*")}
+    few = ["--limit", "80", "--rows", "1", "--quiet", "--device", "cpu"]
+    assert main(["figure", "4", runs[0], "--out", str(tmp_path / "figure.png"), *few]) == 0
+    assert {path: path.stat().st_mtime_ns for path in Path(runs[0]).rglob("*")} == before
 
 
 def test_sweep_says_what_became_of_each(runs, tmp_path, capsys):

@@ -13,6 +13,7 @@ from codial.comparison import by_name
 from codial.data.pictures import choose
 from codial.errors import CodialError
 from codial.evaluate import looks
+from codial.evaluate.features import trunk_of
 from codial.reports import by_pairs, pairs_note
 from codial.runs import Run
 
@@ -80,7 +81,7 @@ def _neighbours(runs: list[Run], given: argparse.Namespace) -> "Figure":
     source, options = given.data or runs[0].config.data.source, {"root": given.data_root, "limit": given.limit}
     gallery, queries = (codial.load_images(source, split, **options) for split in ("train", "test"))
     found = {
-        name: codial.retrieve(run, gallery, queries, progress=not given.quiet, device=given.device)
+        name: codial.retrieve(trunk_of(run, given.device), gallery, queries, progress=not given.quiet)  # no report
         for name, run in by_name(runs).items()
     }
     return neighbour_rows(queries, gallery, found, choose(queries.labels, given.rows, given.seed).tolist())
