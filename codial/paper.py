@@ -126,6 +126,33 @@ def flags(table: int, row: str, data: str) -> list[str]:
     return [flag.reason for flag in FLAGS if (flag.table, flag.row) == (table, row) and data in flag.data]
 
 
+SYSTEMS = {  # whose runs stand in which row, by its name in presets; Places' labels are a run's own data
+    "RotNet": "rotnet",
+    "Decouple": "decouple",
+    "GlobStat": "globstat",
+    "CODIAL": "codial",
+    "cr": "codial-cr",
+    "cr + bl": "codial-cr-bl",
+    "cr + co": "codial",
+    "cr + bl + co": "codial-cr-bl-co",
+    "Random": "random",
+    "cls 1, mi 0": "codial-cls",
+    "cls 0, mi 1": "codial-mi",
+    "cls 1, mi 1": "codial",
+    "Places Labels": "supervised",
+    "ImageNet Labels": "supervised",
+    "DeepCluster": "deepcluster",
+    "KnowTrans": "knowtrans",
+    "SpotArtifacts": "spotartifacts",
+    "CMC": "cmc",
+}
+METRICS = {  # top-1 accuracy everywhere else
+    "celeba": "mAP",
+    "voc2007 classification": "mAP",
+    "voc2007 detection": "mAP",
+    "voc2012 segmentation": "mIoU",
+}
+
 # Where the paper prints layers of a system or an ablation, by its name here: table, row, data set.
 _PRINTED = {
     "codial": (1, "CODIAL", "stl10"),
