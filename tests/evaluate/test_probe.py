@@ -13,7 +13,8 @@ from codial import ProbeConfig, ProbeReport, probe
 from codial.config import ModelConfig
 from codial.data import ImageSet
 from codial.errors import CodialError
-from codial.evaluate.probe import fit, standardise
+from codial.evaluate.cached import fit, standardise
+from codial.evaluate.task import Labels
 from codial.models import CONV_TAPS, AlexNet
 from codial.monitors import knn_accuracy
 
@@ -139,7 +140,7 @@ def test_it_is_torchs_nesterov_descent(generator):
     """The same weights as by autograd and torch's own optimiser and schedule, with decay of the weights alone."""
     x, labels = torch.randn(96, 12, generator=generator), torch.randint(3, (96,), generator=generator)
     config = ProbeConfig(epochs=4, batch=32, lr=0.5, weight_decay=2.0, precision="float32")
-    weight, bias = fit([x], labels, 3, config, seed=5)
+    weight, bias = fit([x], Labels(labels, 3), config, seed=5)
 
     generator = torch.Generator().manual_seed(5)
     linear = torch.nn.Linear(12, 3)
