@@ -154,14 +154,13 @@ class Reader:
 
 
 def _learn(config: Online, trunk: Trunk, train: Pictures, steps: int, seed: int, bar: tqdm) -> dict[str, Reader]:
-    """Return the classifiers of one seed."""
+    """Return the classifiers of one seed; none depends on which other layers are probed."""
     generator, place = torch.Generator().manual_seed(seed), next(trunk.parameters()).device
-    first_weights = torch.Generator().manual_seed(seed)
     task, readers = task_of(train, place), {}
     for step, (rows, views) in enumerate(_batches(config, train, steps, trunk.size, place, generator)):
         for layer, maps in _maps(config, trunk, views).items():
             if step == 0:
-                readers[layer] = Reader(maps, task.classes, config, first_weights)
+                readers[layer] = Reader(maps, task.classes, config, torch.Generator().manual_seed(seed))
             readers[layer].learn(maps, task, rows, config.rate(step, steps))
         bar.update()
     return readers

@@ -192,8 +192,7 @@ def test_the_same_seeds_give_the_same_report_and_the_trunk_stays(trunk, few, pho
     first = probe(trunk, few, photos["test"], config, progress=False)
     assert probe(trunk, few, photos["test"], config, progress=False) == first
     one = probe(trunk, few, photos["test"], replace(config, layers=("conv5",), seeds=(4,)), progress=False)
-    assert len(first.accuracies["conv5"]) == 2
-    assert one.accuracies["conv5"] == pytest.approx(first.accuracies["conv5"][1:], abs=1.5)
+    assert one.accuracies["conv5"] == first.accuracies["conv5"][1:], "whatever else is probed"
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
 
 
