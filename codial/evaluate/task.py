@@ -22,9 +22,8 @@ class Labels:
 
     def error(self, scores: Tensor, rows: Tensor) -> Tensor:
         """Return the gradient by the scores [B, C] of these rows' mean loss."""
-        error = scores.softmax(1)
-        error[torch.arange(len(rows), device=rows.device), self.labels.index_select(0, rows)] -= 1
-        return error / len(rows)
+        wanted, error = self.labels.index_select(0, rows).unsqueeze(1), scores.softmax(1)
+        return error.scatter_add_(1, wanted, error.new_full(wanted.shape, -1)).div_(len(rows))
 
     def judge(self, scores: Tensor) -> float:
         """Return the percentage of pictures whose highest score [N, C] is their label's."""
