@@ -69,7 +69,7 @@ class Comparison:
 
     def __str__(self) -> str:
         layers = list(self.report.accuracies)
-        lines = [("top-1 in percent", "runs", "views", *layers, f"P@{K}")]
+        lines = [(f"{self.report.metric} in percent", "runs", "views", *layers, f"P@{K}")]
         for row in self.rows:
             cells = [spread(row.layer(layer)) for layer in layers]
             lines.append((row.name, str(len(row.judged)), f"{row.views:,}", *cells, spread(row.precision)))
@@ -82,8 +82,9 @@ class Comparison:
     def _notes(self) -> Iterable[str]:
         report = self.report
         several = any(len(row.judged) > 1 for row in self.rows)
-        yield f"Learnt from {report.train}, judged on {report.test}. Protocol: {report.protocol.describe()}." + (
-            " ± is one standard deviation over runs with different seeds." if several else " One run each."
+        yield (
+            f"Learnt from {report.train}, judged on {report.test}. Protocol: {report.protocol.describe(report.metric)}."
+            + (" ± is one standard deviation over runs with different seeds." if several else " One run each.")
         )
         yield (
             f"P@{K}: part of the {K} nearest pictures by cosine of {LAYER} that have the query's label, in percent. The"

@@ -7,7 +7,7 @@ from typing import Any
 import codial
 from codial.cli import figure, sweep, table, transfer
 from codial.data import SETS
-from codial.evaluate import ProbeConfig
+from codial.evaluate import PROTOCOLS, ProbeConfig
 from codial.models import CONV_TAPS, TAPS
 
 _ABOUT = """\
@@ -41,14 +41,19 @@ _PRETRAIN_EXAMPLES = """\
 
 _PROBE = """\
 Measure how well a linear classifier reads the labels off each frozen layer.
-The classifiers learn on the training split and are judged on the test split;
-the spread is over their own seeds. Each run's report is kept in its
+The classifiers learn on the training split and are judged on the test split,
+by top-1 accuracy or, where pictures have several tags each, by mean average
+precision; the spread is over their own seeds. Two older protocols learn from
+random crops, not from features computed once: zhang (Zhang et al. 2016) and
+globstat (GlobStat's for STL-10); whole, they are work for a GPU. Each run's report is kept in its
 `evaluations` folder. Compare with an untrained network (random/...) and with
 one trained on the labels (supervised/...)."""
 _PROBE_EXAMPLES = """\
   codial probe runs/photos/codial runs/photos/random
   codial probe runs/cifar10/codial --limit 2000 --epochs 10
-  codial probe runs/mine --train ~/labelled-pictures --layers conv4,conv5"""
+  codial probe runs/mine --train ~/labelled-pictures --layers conv4,conv5
+  codial probe runs/cifar10/codial --protocol zhang --steps 500
+  codial probe runs/cifar10/codial --protocol globstat --epochs 20 --seeds 1"""
 
 _RETRIEVE = """\
 Find each test picture's nearest training pictures by cosine similarity.
@@ -155,7 +160,11 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
 def _probe(parser: argparse.ArgumentParser) -> None:
     _runs_and_sets(parser)
     parser.add_argument("--layers", metavar="NAMES", default=",".join(CONV_TAPS), help="default: %(default)s")
-    _classifiers(parser)
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="codial", help="default: %(default)s")
+    lengths = "of the classifiers (default: codial 20, globstat 900)"
+    parser.add_argument("--epochs", metavar="N", type=int, help=lengths)
+    parser.add_argument("--steps", metavar="N", type=int, help="of the classifiers, for zhang (default: 140000)")
+    _seeds(parser)
     _machine(parser)
 
 
@@ -210,6 +219,10 @@ def _classifiers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", metavar="N", type=int, default=ProbeConfig.epochs, help="of the classifiers (default: %(default)s)"
     )
+    _seeds(parser)
+
+
+def _seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="of the classifiers (default: %(default)s)")
 
 

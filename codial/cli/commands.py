@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -25,7 +26,8 @@ from codial.comparison import by_name
 from codial.data import SETS, PictureFiles, Pictures, describe, load_images
 from codial.data.pictures import choose
 from codial.errors import CodialError
-from codial.evaluate import LayerMap, project, trustworthiness
+from codial.evaluate import PROTOCOLS, LayerMap, project, trustworthiness
+from codial.evaluate.probe import Protocol
 from codial.presets import PRESETS
 from codial.readings import READINGS
 from codial.results import publish
@@ -84,15 +86,17 @@ def _pretrain(given: argparse.Namespace) -> int | None:
 
 def _probe(given: argparse.Namespace) -> None:
     """Print the accuracy of each layer of each run, and the protocol."""
-    protocol = codial.ProbeConfig(layers=_names(given.layers), epochs=given.epochs, seeds=tuple(range(given.seeds)))
+    protocol = _protocol(given)
     runs = _open(given.runs)
     known, asked = _known_and_asked(runs, given)
     rows = []
     for name, run in runs.items():
         report = codial.probe(run, known, asked, protocol, progress=not given.quiet, device=given.device)
         rows.append([name, *(f"{report.mean(layer):.1f} ± {report.spread(layer):.1f}" for layer in protocol.layers)])
-    print(laid_out([["top-1 in percent", *protocol.layers], *rows]))
-    print(f"\nLearnt from {known}, judged on {asked}.\nProtocol: {protocol.describe()}.")
+    dims = ", ".join(f"{layer} {count:,}" for layer, count in report.dims.items())
+    print(laid_out([[f"{report.metric} in percent", *protocol.layers], *rows]))
+    print(f"\nLearnt from {known}, judged on {asked}.\nProtocol: {protocol.describe(report.metric)}.")
+    print(f"Dimensions: {dims}." if len(runs) == 1 else f"Dimensions, of the last: {dims}.")
 
 
 def _retrieve(given: argparse.Namespace) -> None:
@@ -213,6 +217,17 @@ def _changed(config: configs.Config, given: argparse.Namespace) -> configs.Confi
     if given.device != "auto":
         changes["train.device"] = given.device
     return codial.override(config, changes)
+
+
+def _protocol(given: argparse.Namespace) -> Protocol:
+    """Return the probes' protocol, its length changed where one was given in the unit that it has."""
+    kind, lengths = PROTOCOLS[given.protocol], {"epochs": given.epochs, "steps": given.steps}
+    changes: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
+    valid = [name for name in lengths if name in {f.name for f in fields(kind)}]
+    for name in changes:
+        if name not in valid:
+            raise CodialError(f"--{name} does not fit --protocol {given.protocol}, whose length is --{valid[0]}.")
+    return kind(layers=_names(given.layers), seeds=tuple(range(given.seeds)), **changes)
 
 
 def _open(folders: Sequence[Path]) -> dict[str, Run]:

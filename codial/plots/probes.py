@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from codial.evaluate import ProbeReport
+from codial.evaluate.task import METRICS
 from codial.plots.style import COLOURS, GREY, LABEL, PALETTE, SMALL, TITLE, curve_axes, new_figure, subplots
 
 _WHISKERS = {"elinewidth": 1, "capsize": 2}
@@ -39,7 +40,7 @@ def probe_bars(
         _series(axes[1], name, numbers, layers, colour)
     for each, text in zip(axes, (title, paper_title), strict=False):
         _dress(each, layers, text)
-    axes[0].set_ylabel("top-1 accuracy in percent", fontsize=LABEL)
+    axes[0].set_ylabel(METRICS[reports[0].metric], fontsize=LABEL)
     return figure
 
 
