@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from codial.data import Pictures
 from codial.errors import CodialError
+from codial.evaluate.cached import standardise
 from codial.evaluate.features import taps, trunk_of
 from codial.evaluate.precision import average_precision
-from codial.evaluate.probe import standardise
 from codial.evaluate.transfer.report import TransferReport, mean_of
 from codial.models import TAPS, Trunk
 from codial.runs import Run
