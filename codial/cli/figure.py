@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import codial
@@ -70,7 +69,7 @@ def _pairs(runs: list[Run], given: argparse.Namespace) -> "Figure":
     from codial.plots.pairs import pair_curves
 
     source = Path(given.data or (runs[0].config.data.source if runs else "photos")).name
-    return pair_curves(by_pairs(runs, source), f"probes on {source}", fill(pairs_note(runs, source), 90))
+    return pair_curves(by_pairs(runs, source), f"probes on {source}", pairs_note(runs, source))
 
 
 def _neighbours(runs: list[Run], given: argparse.Namespace) -> "Figure":

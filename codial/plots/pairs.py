@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
+from textwrap import fill
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -28,7 +29,7 @@ def pair_curves(accuracies: Mapping[str, Mapping[int, Sequence[float]]], title: 
             low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
             axes.fill_between(counts, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("pairs of views aligned for each picture" + f"\n\n{note}" * bool(note), fontsize=LABEL)
+    axes.set_xlabel("pairs of views aligned for each picture" + f"\n\n{fill(note, 85)}" * bool(note), fontsize=LABEL)
     axes.set_ylabel("top-1 accuracy in percent", fontsize=LABEL)
     axes.set_title(title, fontsize=TITLE)
     axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
