@@ -15,6 +15,7 @@ from codial.presets import PRESETS
 
 SPLITS = {"train": range(0, 8), "val": range(8, 14), "test": range(14, 22)}
 FAST = ["--steps", "2", "--batch", "2", "--crop", "32", "--lr", "0.01"]
+DETECTION = ["--steps", "2", "--lr", "0.01", "--scales", "40,48", "--scale", "40", "--seed", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def run(tiny_run, tmp_path):
     ("task", "settings", "report", "metric"),
     [
         ("classification", [], "transfer-voc2007-classification", "mAP"),
+        ("detection", DETECTION, "transfer-voc2007-detection", "mAP"),
         ("segmentation", [*FAST, "--seed", "3"], "transfer-voc2012-segmentation", "mIoU"),
     ],
 )

@@ -183,6 +183,15 @@ class AlexNet(Trunk):
         even = number >= 5 and self._last_side(self.size) % 2 == 0
         return step, first - step / 2 * even
 
+    @property
+    def window(self) -> int:
+        """Side of what fc6 reads, as `Trunk.window`."""
+        return self._last_side(self.size)
+
+    def dense(self, windows: Tensor) -> Tensor:
+        """Return fc7 of windows of conv5's maps, as `Trunk.dense`."""
+        return self.fc7(self.fc6(windows.flatten(1)))
+
     def _slide(self, name: str, x: Tensor) -> Tensor:
         """Let a dense layer slide over maps: a convolution by the same weights, as many places as there were."""
         dense, norm, _ = getattr(self, name)

@@ -62,3 +62,13 @@ class LabHalves(Trunk):
     def grid(self, layer: str = "conv5") -> tuple[int, float]:
         """Return where the places of a layer's maps lie, as `Trunk.grid`."""
         return self.lightness.grid(layer)
+
+    @property
+    def window(self) -> int:
+        """Side of what fc6 reads, as `Trunk.window`."""
+        return self.lightness.window
+
+    def dense(self, windows: Tensor) -> Tensor:
+        """Return fc7 of windows of conv5's maps, as `Trunk.dense`."""
+        first, second = windows.chunk(2, 1)
+        return torch.cat((self.lightness.dense(first), self.colour.dense(second)), 1)

@@ -60,3 +60,12 @@ class Trunk(nn.Module, ABC):
         Returns:
             The pixels from one place to the next, and the pixel, from 0, at the centre of what the first one sees.
         """
+
+    @property
+    @abstractmethod
+    def window(self) -> int:
+        """Side, in places, of what fc6 reads: conv5's maps, after the pool that follows them if there is one."""
+
+    @abstractmethod
+    def dense(self, windows: Tensor) -> Tensor:
+        """Return fc7, [R, F], of windows cut from conv5's maps and pooled, [R, C, window, window]."""
