@@ -225,7 +225,7 @@ def _missing(ours: Sequence[Group], name: str) -> list[str]:
     report = f"transfer-{name.replace(' ', '-')}" if transfer else f"probe-{name}"
     lacking = {group.name: group.lacking(report) for group in ours}
     told = [f"{group} ({len(runs)})" if len(runs) > 1 else group for group, runs in lacking.items() if runs]
-    command = f"codial transfer {name.replace(' ', '-')} RUN" if transfer else f"codial probe RUN --train {name}"
+    command = f"codial transfer {name.split()[-1]} RUN" if transfer else f"codial probe RUN --train {name}"
     return [f"No report on {name} of {', '.join(told)}: `{command}` makes one, where the weights are."] if told else []
 
 

@@ -1,9 +1,12 @@
 """Many configurations one after another: finished ones are skipped, begun ones go on, a failure stops no other."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from codial.data import Pictures, load_images
 from codial.errors import CodialError
 from codial.presets import PRESETS
 from codial.pretrain import pretrain
+from codial.results import publish
 from codial.runs import Run, open_run
 from codial.tables import compare
 
@@ -41,11 +45,11 @@ class Swept:
 
     done: tuple[Run, ...]
     failed: tuple[tuple[Planned, str], ...]
-    left: tuple[Planned, ...]  # after Ctrl-C: those that are not finished, or not measured
+    left: tuple[Planned, ...]  # when it was stopped: those that are not finished, or not measured
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended it."""
+        """Whether Ctrl-C or the clock ended it."""
         return bool(self.left)
 
 
@@ -102,57 +106,85 @@ def sweep(
     *,
     root: str | Path | None = None,
     probe: bool = False,
+    publish_to: str | Path | None = None,
+    minutes: float | None = None,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> Swept:
-    """Train what is not finished, one after another, then measure what lacks a report.
+    """Train, measure and publish one configuration after another; what is done already is not done again.
 
-    Whatever ends it, the same call goes on from there: each run's folder knows how far it is. Ctrl-C saves the run
-    under way and ends the sweep.
+    Whatever ends it, the same call goes on from there: each run's folder knows how far it is. Ctrl-C, or the end of
+    the minutes, saves the run under way and ends the sweep.
 
     Args:
         planned: as `plan` returns it.
         root: where data sets lie.
-        probe: afterwards, probe all layers and search neighbours on each run's own set, as `codial compare` does.
+        probe: probe all layers and search neighbours on each run's own set, as `codial compare` does.
+        publish_to: folder of published results; None publishes nothing.
+        minutes: after which it saves and stops; a probe under way is finished first. None has no end.
         progress: show bars.
         say: gets a line for each configuration.
 
     Returns:
-        The finished runs, the failures with their reasons, and what Ctrl-C left undone.
+        The finished runs, the failures with their reasons, and what was left undone.
     """
-    steps: list[Callable[[Planned], tuple[Run, str]]] = [lambda each: _trained(each, root, progress)]
-    if probe:
-        steps.append(_Measures(root, progress).measured)
-    todo, runs = list(planned), list[Run]()
-    failed: list[tuple[Planned, str]] = []
-    for step in steps:
-        runs, finished = [], []
-        for place, each in enumerate(todo):
+    stop, done, failed = threading.Event(), list[Run](), list[tuple[Planned, str]]()
+    steps: list[Callable[[Planned], str]] = [partial(_train, root=root, progress=progress, stop=stop)]
+    steps += [_Measures(root, progress).measure] if probe else []
+    steps += [partial(_publish, root=publish_to)] if publish_to is not None else []
+    with _set_after(stop, minutes):
+        for place, each in enumerate(planned):
+            told, whole = list[str](), False
             try:
-                run, told = step(each)
+                whole = all(_taken(step, each, stop, told) for step in steps)
             except KeyboardInterrupt:
-                return Swept(tuple(runs), tuple(failed), tuple(todo[place:]))
+                pass
             except Exception as error:  # of any kind: the others still get their turn
-                told = str(error) if isinstance(error, CodialError) else f"{type(error).__name__}: {error}"
-                failed.append((each, told))
-                say(f"{place + 1}/{len(todo)} {each}: FAILED, {told}")
+                why = str(error) if isinstance(error, CodialError) else f"{type(error).__name__}: {error}"
+                failed.append((each, why))
+                say(f"{place + 1}/{len(planned)} {each}: FAILED, {why}")
                 continue
-            say(f"{place + 1}/{len(todo)} {each}: {told}, {run.folder}")
-            if not run.finished:
-                return Swept(tuple(runs), tuple(failed), tuple(todo[place:]))
-            runs.append(run)
-            finished.append(each)
-        todo = finished
-    return Swept(tuple(runs), tuple(failed), ())
+            if told:
+                say(f"{place + 1}/{len(planned)} {each}: {', '.join(told)}, {each.folder}")
+            if not whole:
+                return Swept(tuple(done), tuple(failed), tuple(planned[place:]))
+            done.append(open_run(each.folder))
+    return Swept(tuple(done), tuple(failed), ())
 
 
-def _trained(each: Planned, root: str | Path | None, progress: bool) -> tuple[Run, str]:
-    """Return the run, and what became of it."""
+def _taken(step: Callable[[Planned], str], each: Planned, stop: threading.Event, told: list[str]) -> bool:
+    """Take a step unless it is time to stop, note what became of it, and return whether the next may be taken."""
+    if stop.is_set():
+        return False
+    told.append(step(each))
+    return open_run(each.folder).finished
+
+
+@contextmanager
+def _set_after(stop: threading.Event, minutes: float | None) -> Iterator[None]:
+    """Set an event when so many minutes are over, unless the block ends before."""
+    if minutes is None:
+        yield
+        return
+    timer = threading.Timer(60 * minutes, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _train(each: Planned, root: str | Path | None, progress: bool, stop: threading.Event) -> str:
     finished = (each.folder / "config.json").exists() and open_run(each.folder).finished
-    run = pretrain(each.config, each.folder, root=root, progress=progress)
+    run = pretrain(each.config, each.folder, root=root, progress=progress, stop=stop)
     if not run.finished:
-        return run, f"stopped at epoch {run.progress.get('epoch', 0)}"
-    return run, "was finished" if finished else "trained"
+        return f"stopped at epoch {run.progress.get('epoch', 0)}"
+    return "was finished" if finished else "trained"
+
+
+def _publish(each: Planned, root: str | Path) -> str:
+    return f"published in {publish(open_run(each.folder), root)}"
 
 
 class _Measures:
@@ -162,10 +194,10 @@ class _Measures:
         self.root, self.progress = root, progress
         self.kept: dict[tuple[str, int | None], tuple[Pictures, Pictures]] = {}
 
-    def measured(self, each: Planned) -> tuple[Run, str]:
+    def measure(self, each: Planned) -> str:
         run = open_run(each.folder)
         compare([run], lambda: self._pictures(run), progress=self.progress, device=run.config.train.device)
-        return run, "measured"
+        return "measured"
 
     def _pictures(self, run: Run) -> tuple[Pictures, Pictures]:
         data = run.config.data

@@ -22,7 +22,20 @@ TINY = [
 ]  # fmt: skip
 SETS = [part for setting in TINY for part in ("--set", setting)]
 LITTLE = ["--limit", "80", "--quiet", "--device", "cpu"]
-COMMANDS = ("pretrain", "probe", "retrieve", "compare", "table", "figure", "sweep", "embed", "transfer", "data", "runs")
+COMMANDS = (
+    "pretrain",
+    "probe",
+    "retrieve",
+    "compare",
+    "table",
+    "figure",
+    "sweep",
+    "reproduce",
+    "embed",
+    "transfer",
+    "data",
+    "runs",
+)
 
 
 @pytest.fixture(scope="module")

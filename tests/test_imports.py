@@ -29,6 +29,7 @@ LAYERS = (
     {"reports"},
     {"tables"},
     {"papertables", "sweep"},
+    {"reproduce"},
     {ROOT},
     {"plots"},
     {"widgets", "notebooks"},

@@ -149,7 +149,7 @@ def test_transfers_stand_in_table_3(published):
     assert "not comparable with the paper's voc2007 detection because of training on photos, not imagenet" in joined(
         table
     )
-    assert "`codial transfer voc2012-segmentation RUN` makes one" in joined(table)
+    assert "`codial transfer segmentation RUN` makes one" in joined(table)
 
 
 def test_labels_of_places_and_of_imagenet_are_two_rows(published):

@@ -131,9 +131,32 @@ def test_what_lacks_a_report_is_measured_and_only_that(tmp_path, monkeypatch, fe
     for run in found.done:
         made = {path.name for path in (run.folder / "evaluations").iterdir()}
         assert made == {"probe-photos.json", "retrieval-photos-fc7.json"}
-    assert [line.split(":")[1].split(",")[0] for line in lines[2:]] == [" measured", " measured"]
+    assert [line.split(": ")[1].split(", ")[:2] for line in lines] == [["was finished", "measured"]] * 2
     swept(todo, probe=True)
     assert loaded == ["train", "test"]
+
+
+def test_when_the_minutes_are_over_it_saves_and_the_same_call_goes_on(tmp_path):
+    todo = planned(tmp_path)
+    found, lines = swept(todo, minutes=0.0)
+    assert found.interrupted
+    assert found.left == tuple(todo)
+    assert not any("trained" in line for line in lines)
+    found, _ = swept(todo, minutes=10.0)
+    assert not found.left
+    assert all(run.finished for run in found.done)
+
+
+def test_each_is_measured_and_published_before_the_next_is_trained(tmp_path, monkeypatch, few, photos):
+    monkeypatch.setattr("codial.sweep.load_images", lambda _, split, **__: few if split == "train" else photos["test"])
+    todo = planned(tmp_path / "runs")
+    found, lines = swept(todo, probe=True, publish_to=tmp_path / "results")
+    assert len(found.done) == 2
+    for line, each in zip(lines, todo, strict=True):
+        system = each.folder.name
+        published = tmp_path / "results" / "photos" / system
+        assert f": trained, measured, published in {published}, {each.folder}" in line
+        assert {path.name for path in published.iterdir()} >= {"probe-photos.json", "config.json", "history.jsonl"}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import codial
-from codial.cli import figure, sweep, table, transfer
+from codial.cli import figure, reproduce, sweep, table, transfer
 from codial.data import SETS
 from codial.evaluate import PROTOCOLS, ProbeConfig
 from codial.models import CONV_TAPS, TAPS
@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     table.arguments(_add(commands, "table", table.ABOUT, table.EXAMPLES))
     _machine(figure.arguments(_add(commands, "figure", figure.ABOUT, figure.EXAMPLES)))
     _machine(sweep.arguments(_add(commands, "sweep", sweep.ABOUT, sweep.EXAMPLES)))
+    _machine(reproduce.arguments(_add(commands, "reproduce", reproduce.ABOUT, reproduce.EXAMPLES)))
     _embed(_add(commands, "embed", _EMBED, _EMBED_EXAMPLES))
     _transfer(_add(commands, "transfer", transfer.ABOUT, transfer.EXAMPLES))
     _data(_add(commands, "data", _DATA, _DATA_EXAMPLES))

@@ -19,7 +19,7 @@ from torch import Tensor
 import codial
 import codial.config as configs
 from codial.ablations import ABLATIONS
-from codial.cli import figure, sweep, table, transfer
+from codial.cli import figure, reproduce, sweep, table, transfer
 from codial.cli.arguments import parser
 from codial.cli.drawing import drawing, write
 from codial.comparison import by_name
@@ -289,6 +289,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "table": table.run,
     "figure": figure.run,
     "sweep": sweep.run,
+    "reproduce": reproduce.run,
     "embed": _embed,
     "transfer": transfer.run,
     "data": _data,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codial.errors import CodialError
-from codial.sweep import SWEEPS, plan, sweep
+from codial.sweep import SWEEPS, Swept, plan, sweep
 
 ABOUT = """\
 Train many configurations one after another: presets, patterns of presets, or
@@ -25,20 +25,26 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", metavar="N", type=int, default=1, help="of each, from 0 (default: %(default)s)")
     out = "runs lie in DIR/SCALE/SYSTEM, other seeds' in DIR/SCALE-seedN/SYSTEM (default: runs)"
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=out)
-    parser.add_argument("--probe", action="store_true", help="then measure all that lacks a report, as compare does")
+    parser.add_argument("--probe", action="store_true", help="measure all that lacks a report, as compare does")
+    parser.add_argument("--minutes", metavar="N", type=float, help="save and stop after so many (default: no end)")
     change = "change a setting of every configuration; repeatable"
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=change)
     return parser
 
 
 def run(given: argparse.Namespace) -> int | None:
-    """Sweep, and say what failed and what is left; the exit code is 130 after Ctrl-C, 2 after a failure."""
+    """Sweep, and say what failed and what is left; the exit code is 130 when it was stopped, 2 after a failure."""
     changes = settings(given.set)
     if given.device != "auto":
         changes["train.device"] = given.device
     planned = plan(given.names, given.seeds, given.out, changes)
-    found = sweep(planned, root=given.data_root, probe=given.probe, progress=not given.quiet)
-    print(f"{len(found.done)} of {len(planned)} done.")
+    options = {"root": given.data_root, "minutes": given.minutes, "progress": not given.quiet}
+    return told(sweep(planned, probe=given.probe, **options), len(planned))
+
+
+def told(found: Swept, planned: int) -> int | None:
+    """Print what became of a sweep, and return the exit code."""
+    print(f"{len(found.done)} of {planned} done.")
     for each, reason in found.failed:
         print(f"Failed: {each}, {each.folder}: {reason}")
     if found.interrupted:
