@@ -31,19 +31,20 @@ def open_or_pretrain(folders: str, root: str | Path | None = None) -> dict[str, 
     return by_name(_open_or_pretrain(path, root) for path in paths)
 
 
-def open_published(pattern: str) -> list[Run]:
+def open_published(patterns: str) -> list[Run]:
     """Open what was published of runs, the presets' systems in their order, and each system's seeds in theirs.
 
     Args:
-        pattern: of folders below the project, such as results/cifar10*/*.
+        patterns: of folders below the project, separated by commas, such as results/cifar10*/*.
 
     Raises:
         CodialError: no folder matches, or one is no run.
     """
     root = project_path(".")
-    runs = [open_run(path) for path in sorted(root.glob(pattern)) if path.is_dir()]
+    found = (path for pattern in patterns.split(",") if pattern.strip() for path in root.glob(pattern.strip()))
+    runs = [open_run(path) for path in sorted(set(found)) if path.is_dir()]
     if not runs:
-        raise CodialError(f"Nothing is published as {pattern!r} below {root}; `codial publish RUN` puts it there.")
+        raise CodialError(f"Nothing is published as {patterns!r} below {root}; `codial publish RUN` puts it there.")
     places = {name: place for place, name in enumerate(PRESETS)}
     return sorted(runs, key=lambda run: (places.get(run.config.name, len(places)), run.config.seed))
 

@@ -27,7 +27,12 @@ def measured(path):
     return [report.mean(layer) for layer in report.accuracies] + [searched["precision"]]
 
 
-@pytest.mark.parametrize("name", sorted({report.name for report in REPORTS.values()}))
+def shown(name):
+    """Every system has a row; of CODIAL's parts and readings, which notebooks show, those that are here."""
+    return not name.startswith("codial-") or f"| {name} |" in README
+
+
+@pytest.mark.parametrize("name", sorted({report.name for report in REPORTS.values() if shown(report.name)}))
 def test_measured_rows_are_those_of_the_results(name):
     """One run as it is, several as mean and standard deviation."""
     runs = [measured(path) for path, report in REPORTS.items() if report.name == name]

@@ -21,11 +21,11 @@ class Found:
     indices: Tensor  # [Q, k] int64, places in the gallery
     similarity: Tensor  # [Q, k] float32, cosine
     related: Tensor  # [Q, k] bool: same label as the query; False where either has none
-    labelled: Tensor  # [Q] bool: queries whose label is known
+    labelled: Tensor  # [Q] bool: queries that can be judged, for their label is known and so is all of the gallery's
 
     @property
     def precision(self) -> float:
-        """Precision at k in percent: the part of labelled queries' neighbours that are related; nan without labels."""
+        """Precision at k in percent: the part of judged queries' neighbours that are related; nan without any."""
         return 100 * float(self.related[self.labelled].float().mean())
 
 
@@ -40,6 +40,8 @@ def retrieve(
     device: str = "auto",
 ) -> Found:
     """Find each query's nearest pictures in a gallery; a run's precision is also written to its `evaluations` folder.
+
+    Precision is judged only where all of the gallery has labels: no unlabelled split gets into a report.
 
     Args:
         source: a run or a trunk.
@@ -63,7 +65,8 @@ def retrieve(
     kept, asked = (features(trunk, images, layer, progress=progress) for images in (gallery, queries))
     similarity, indices = nearest(kept, asked, k)
     wanted, got = queries.labels.unsqueeze(1), gallery.labels[indices]
-    found = Found(indices, similarity, (wanted == got) & (wanted >= 0), queries.labels >= 0)
+    judged = (queries.labels >= 0) & gallery.labelled
+    found = Found(indices, similarity, (wanted == got) & (wanted >= 0), judged)
     if isinstance(source, Run) and bool(found.labelled.any()):
         values = {"precision": found.precision, "k": k, "layer": layer}
         values |= {"gallery": gallery.describe(), "queries": queries.describe()}

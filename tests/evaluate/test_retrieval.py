@@ -1,4 +1,5 @@
 import math
+import shutil
 import sys
 from dataclasses import replace
 
@@ -77,7 +78,21 @@ def test_pictures_without_labels_are_related_to_none(tiny_run, few):
     for gallery, queries in ((unlabelled, few), (few, unlabelled), (unlabelled, unlabelled)):
         found = codial.retrieve(tiny_run, gallery, queries, k=2, progress=False, device="cpu")
         assert not found.related.any()
-        assert found.precision == 0 if queries is few else math.isnan(found.precision)
+        assert math.isnan(found.precision)
+
+
+def test_a_gallery_without_labels_never_gets_into_a_report(tiny_run, few, tmp_path):
+    """Not even if it has the name of one with labels, as STL-10's unlabelled split has, or lacks a single label."""
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    run = codial.open_run(tmp_path / "run")
+    options = {"k": 2, "progress": False, "device": "cpu"}
+    codial.retrieve(run, few, few, **options)
+    reports = {path: path.read_bytes() for path in (run.folder / "evaluations").glob("retrieval-*")}
+    assert reports
+    for missing in (few.labels >= 0, torch.arange(len(few)) == 3):
+        gallery = replace(few, split="unlabeled", labels=few.labels.masked_fill(missing, -1))
+        assert math.isnan(codial.retrieve(run, gallery, few, **options).precision)
+    assert {path: path.read_bytes() for path in (run.folder / "evaluations").glob("retrieval-*")} == reports
 
 
 def test_queries_without_a_label_are_not_counted(tiny_run, few):
