@@ -52,11 +52,16 @@ class Group:
 
     def lacking(self, name: str) -> list[Run]:
         """Return the runs without a current report of that name, such as probe-cifar10."""
-        return [run for run in self.runs if _current(run, name) is None]
+        return [run for run in self.runs if current_report(run, name) is None]
+
+    def searched(self, source: str, layer: str = "fc7") -> list[float]:
+        """Return the runs' precision in percent of neighbours in a set of pictures, where it was measured."""
+        paths = [path for run in self.runs if (path := current_report(run, f"retrieval-{source}-{layer}")) is not None]
+        return [float(json.loads(path.read_text())["precision"]) for path in paths]
 
     def transferred(self, name: str) -> list[float]:
         """Return each run's value in percent of a transfer, such as voc2007-detection, where it was measured."""
-        paths = [path for run in self.runs if (path := _current(run, f"transfer-{name}")) is not None]
+        paths = [path for run in self.runs if (path := current_report(run, f"transfer-{name}")) is not None]
         return [float(json.loads(path.read_text())["value"]) for path in paths]
 
 
@@ -81,7 +86,7 @@ def by_settings(items: Sequence[T], config: Callable[[T], Config]) -> dict[str, 
 
 def probe_report(run: Run, source: str) -> ProbeReport | None:
     """Return a run's probe report on a set of pictures; None where there is none, or one of older settings."""
-    path = _current(run, f"probe-{source}")
+    path = current_report(run, f"probe-{source}")
     return None if path is None else ProbeReport.load(path)
 
 
@@ -187,7 +192,7 @@ def _require_alike(runs: Sequence[Run]) -> None:
         )
 
 
-def _current(run: Run, name: str) -> Path | None:
+def current_report(run: Run, name: str) -> Path | None:
     """Return the path of a report on the run's present settings."""
     path = reports(run) / f"{name}.json"
     if not path.exists():

@@ -28,7 +28,7 @@ LAYERS = (
     {"scale"},
     {"reports"},
     {"tables"},
-    {"papertables", "sweep"},
+    {"answers", "papertables", "sweep"},
     {"reproduce"},
     {ROOT},
     {"plots"},

@@ -1,0 +1,99 @@
+"""What measurements say to the questions that the paper leaves open."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from codial.errors import CodialError
+from codial.readings import questions
+from codial.reports import Group, groups
+from codial.runs import Run
+from codial.tables import laid_out, spread
+
+ENDS = {"pretext_accuracy": "pretext", "mi_js": "mi_js", "skl": "skl"}  # terms, and their columns
+_END = 0.05  # part of a run, its last, over which terms are averaged
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One reading and what it came to."""
+
+    system: str
+    says: str
+    layers: dict[str, list[float]]  # accuracy in percent, a value a run
+    precision: list[float]  # at 7 of fc7's neighbours, in percent, a value a run
+    ends: dict[str, float]  # terms at the end of the run, the mean over runs; those that it has
+
+    def cells(self) -> tuple[str, ...]:
+        """Return a line of a table."""
+        ends = {"pretext_accuracy": 100 * self.ends.get("pretext_accuracy", 0)} | {
+            name: value for name, value in self.ends.items() if name != "pretext_accuracy"
+        }
+        told = [f"{ends[name]:.{1 if name != 'mi_js' else 2}f}" if name in self.ends else "-" for name in ENDS]
+        return self.says, *(spread(values) for values in self.layers.values()), spread(self.precision), *told
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All questions to which there is at least one answer beside CODIAL's own; `str` lays them out as tables."""
+
+    found: dict[str, list[Answer]]
+    layers: tuple[str, ...]
+
+    def summary(self, layer: str) -> str:
+        """Say in a line which reading is best and which worst at a layer, beside CODIAL's own."""
+        own = mean(next(iter(self.found.values()))[0].layers[layer])
+        others = {
+            answer.system: mean(answer.layers[layer]) - own for given in self.found.values() for answer in given[1:]
+        }
+        best, worst = max(others, key=others.__getitem__), min(others, key=others.__getitem__)
+        return (
+            f"{layer}, points beside CODIAL's own {own:.1f} %: best of {len(others)} {best} {others[best]:+.1f}, worst"
+            f" {worst} {others[worst]:+.1f}"
+        )
+
+    def __str__(self) -> str:
+        head = ("", *self.layers, "P@7", *ENDS.values())
+        return "\n\n".join(
+            f"{question}\n{laid_out([head, *(answer.cells() for answer in answers)])}"
+            for question, answers in self.found.items()
+        )
+
+
+def answers(runs: Sequence[Run], source: str) -> Answers:
+    """Gather what runs of CODIAL and of its readings came to, by question.
+
+    Args:
+        runs: published or with their reports, all of one scale; those that stand for no reading are left out.
+        source: the set on which they were probed, by which their neighbours were searched too.
+
+    Raises:
+        CodialError: none is CODIAL's own, or none has a report.
+    """
+    measured = {group.system: group for group in groups(runs) if group.probed(source) and group.searched(source)}
+    if "codial" not in measured:
+        raise CodialError(
+            f"There is no run of CODIAL itself with reports on {source} to compare its readings with; `codial reproduce"
+            " cifar10` makes the runs, and publishes them in results/."
+        )
+    found = {
+        question: [_answer(measured[system], says) for system, says in told.items() if system in measured]
+        for question, told in questions().items()
+    }
+    kept = {question: given for question, given in found.items() if len(given) > 1}
+    return Answers(kept, tuple(measured["codial"].probed(source)[0].accuracies))
+
+
+def _answer(group: Group, says: str) -> Answer:
+    (source,) = {run.config.data.source for run in group.runs}
+    reports = group.probed(source)
+    layers = {layer: [report.mean(layer) for report in reports] for layer in reports[0].accuracies}
+    ends = {name: mean(values) for name in ENDS if (values := [v for run in group.runs for v in _end(run, name)])}
+    return Answer(group.system, says, layers, group.searched(source), ends)
+
+
+def _end(run: Run, name: str) -> list[float]:
+    """Return a term's mean over the end of a run, in a list; an empty one where the run has no such term."""
+    lines = [line for line in run.history if name in line]
+    last = lines[-max(1, round(_END * len(lines))) :]
+    return [mean(line[name] for line in last)] if last else []

@@ -1,0 +1,62 @@
+"""Answers to open questions are what the published reports and histories say."""
+
+import json
+from statistics import mean
+
+import pytest
+
+import codial
+from codial.answers import answers
+from codial.comparison import open_published
+from codial.errors import CodialError
+from codial.evaluate import ProbeReport
+from codial.plots.answers import answer_dots
+from codial.presets import PRESETS
+from codial.readings import READINGS, questions
+
+
+@pytest.fixture(scope="module")
+def found():
+    return answers(open_published("results/cifar10*/codial*"), "cifar10")
+
+
+def test_every_answer_is_a_preset_and_every_reading_answers_a_question():
+    named = [system for told in questions().values() for system in told]
+    assert all(f"{system}/cifar10" in PRESETS for system in named)
+    assert {f"codial-{name}" for name in READINGS} <= set(named)
+    assert all(next(iter(told)) == "codial" for told in questions().values())
+
+
+def test_numbers_are_those_of_the_reports(found):
+    (answer,) = [a for a in found.found["What does each part of the loss add?"] if a.system == "codial-cls"]
+    run = codial.open_run("results/cifar10/codial-cls")
+    report = ProbeReport.load(run.folder / "probe-cifar10.json")
+    assert answer.layers == {layer: [report.mean(layer)] for layer in report.accuracies}
+    searched = json.loads((run.folder / "retrieval-cifar10-fc7.json").read_text())
+    assert answer.precision == [searched["precision"]]
+    _, values = run.curve("pretext_accuracy")
+    assert answer.ends == {"pretext_accuracy": pytest.approx(mean(values[-round(len(values) / 20) :]))}
+
+
+def test_seeds_are_gathered_and_questions_without_another_answer_are_left_out(found):
+    for question, given in found.found.items():
+        assert given[0].system == "codial", question
+        assert len(given[0].precision) == 3
+        assert len(given) > 1
+    alone = answers(open_published("results/cifar10/codial, results/cifar10/codial-mi"), "cifar10")
+    assert list(alone.found) == ["What does each part of the loss add?"]
+    assert "alignment alone" in str(alone)
+
+
+def test_without_codials_own_run_there_is_nothing_to_compare_with():
+    with pytest.raises(CodialError, match=r"no run of CODIAL itself with reports on cifar10"):
+        answers(open_published("results/cifar10/codial-cls"), "cifar10")
+
+
+def test_a_dot_lies_where_the_gain_is(found):
+    figure = answer_dots(found.found, ("conv2",))
+    rows = [answer for given in found.found.values() for answer in given[1:]]
+    own = mean(next(iter(found.found.values()))[0].layers["conv2"])
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == [pytest.approx(mean(a.layers["conv2"]) - own) for a in rows]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [answer.says for answer in rows]
