@@ -2,18 +2,18 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from codial.data import cifar, folder, photos
-from codial.data.images import ImageSet
+from codial.data import cifar, folder, photos, voc
 from codial.data.pictures import Pictures, check_whole
 from codial.data.splits import check_split, unknown
 from codial.errors import CodialError
 
 
 class _Reader(NamedTuple):
-    read: Callable[[Path, str], ImageSet]  # of the data root and a split
+    read: Callable[[Path, str], Pictures]  # of the data root and a split
     status: Callable[[Path], str]
     splits: tuple[str, ...]
     side: int  # pixels
@@ -23,6 +23,12 @@ class _Reader(NamedTuple):
 _READERS = {
     "photos": _Reader(photos.read, photos.status, photos.SPLITS, photos.SIDE),
     "cifar10": _Reader(cifar.read, cifar.status, cifar.SPLITS, cifar.SIDE, cifar.download),
+    "voc2007": _Reader(
+        lambda root, split: voc.read(root, 2007, split), partial(voc.status, year=2007), voc.SPLITS, voc.SIDE
+    ),
+    "voc2012": _Reader(
+        lambda root, split: voc.read(root, 2012, split), partial(voc.status, year=2012), voc.SPLITS, voc.SIDE
+    ),
 }
 SETS = tuple(_READERS)
 
