@@ -23,10 +23,10 @@ define stage
 	echo "== $(1) $$end after $$SECONDS s"; exit $$code
 endef
 
-.PHONY: help setup notebooks refresh lab test bench format clean
+.PHONY: help setup notebooks refresh lab test test-faults bench format clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'PYTHON=python3.12 makes the environment with that interpreter; VENV=path uses another environment.'
 	@echo 'NAMES="01 03" picks notebooks for `notebooks` and `refresh`; ARGS="--no-browser" is passed on by `lab`.'
@@ -62,6 +62,9 @@ test: $(READY)  ## check style and types, run all tests, compare every notebook 
 	$(call stage,types,mypy)
 	$(call stage,tests,pytest tests)
 	$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg notebooks)
+
+test-faults: $(READY)  ## only the tests that do damage (part of `make test`); their figures go to results/faults.json
+	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests -m faults
 
 bench: $(READY)  ## measure speed beside other libraries, into results/bench-DEVICE.json (NAMES="sampling" picks parts)
 	@$(BIN)/python -c 'import kornia' 2>/dev/null \

@@ -9,8 +9,9 @@ import codial
 from benchmarks.clock import Measured, times
 from codial.config import ModelConfig
 from codial.data import Pictures
+from codial.evaluate.cached import fit, standardise
 from codial.evaluate.features import taps
-from codial.evaluate.probe import fit, standardise
+from codial.evaluate.task import Labels
 from codial.models import CONV_TAPS, AlexNet
 
 TRAIN, TEST, TRUNKS = 2000, 1000, 3
@@ -65,7 +66,7 @@ def _probe(known: Tensor, asked: Tensor, sets: list[Pictures]) -> float:
     """Return the accuracy in percent of our classifier."""
     labels, answers = (images.labels.to(asked.device) for images in sets)
     vectors, queries = standardise(known, asked, precision=PROTOCOL.precision)
-    weight, bias = fit([vectors], labels, len(sets[0].classes), PROTOCOL, seed=0)
+    weight, bias = fit([vectors], Labels(labels, len(sets[0].classes)), PROTOCOL, seed=0)
     return 100 * float((torch.addmm(bias, queries, weight.T).argmax(1) == answers).float().mean())
 
 

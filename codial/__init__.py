@@ -6,7 +6,7 @@ from codial import information, views
 from codial.config import Config, override
 from codial.data import ImageSet, load_images
 from codial.errors import CodialError
-from codial.evaluate import ProbeConfig, ProbeReport, features, probe, project, retrieve
+from codial.evaluate import GlobStatProbe, ProbeConfig, ProbeReport, ZhangProbe, features, probe, project, retrieve
 from codial.presets import preset
 from codial.pretrain import pretrain
 from codial.runs import Run, list_runs, open_run
@@ -15,10 +15,12 @@ from codial.views import sample_views
 __all__ = [
     "CodialError",
     "Config",
+    "GlobStatProbe",
     "ImageSet",
     "ProbeConfig",
     "ProbeReport",
     "Run",
+    "ZhangProbe",
     "features",
     "information",
     "list_runs",

@@ -141,7 +141,17 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise CodialError(f"{path} is not a readable checkpoint ({error}); delete it to start again.") from error
+        why = _PICKLE if _is_pickle(path) else str(error)
+        raise CodialError(f"{path} is not a readable checkpoint ({why}); delete it to start again.") from error
+
+
+_PICKLE = "it is a pickle, which could run anything when it is read: only safetensors are"
+
+
+def _is_pickle(path: Path) -> bool:
+    """Say whether a file begins as a pickle or as a zip archive, in which torch keeps one."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:

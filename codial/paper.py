@@ -126,6 +126,33 @@ def flags(table: int, row: str, data: str) -> list[str]:
     return [flag.reason for flag in FLAGS if (flag.table, flag.row) == (table, row) and data in flag.data]
 
 
+SYSTEMS = {  # whose runs stand in which row, by its name in presets; Places' labels are a run's own data
+    "RotNet": "rotnet",
+    "Decouple": "decouple",
+    "GlobStat": "globstat",
+    "CODIAL": "codial",
+    "cr": "codial-cr",
+    "cr + bl": "codial-cr-bl",
+    "cr + co": "codial",
+    "cr + bl + co": "codial-cr-bl-co",
+    "Random": "random",
+    "cls 1, mi 0": "codial-cls",
+    "cls 0, mi 1": "codial-mi",
+    "cls 1, mi 1": "codial",
+    "Places Labels": "supervised",
+    "ImageNet Labels": "supervised",
+    "DeepCluster": "deepcluster",
+    "KnowTrans": "knowtrans",
+    "SpotArtifacts": "spotartifacts",
+    "CMC": "cmc",
+}
+METRICS = {  # top-1 accuracy everywhere else
+    "celeba": "mAP",
+    "voc2007 classification": "mAP",
+    "voc2007 detection": "mAP",
+    "voc2012 segmentation": "mIoU",
+}
+
 # Where the paper prints layers of a system or an ablation, by its name here: table, row, data set.
 _PRINTED = {
     "codial": (1, "CODIAL", "stl10"),
@@ -157,3 +184,14 @@ def printed(system: str) -> tuple[str, dict[str, float | None]] | None:
         return None
     table, row, data = _PRINTED[system]
     return _TITLES[data], TABLES[table].numbers(row, data)
+
+
+def transferred(system: str, task: str) -> float | None:
+    """Return what Table 3 prints for a system on PASCAL VOC, in percent; None for none.
+
+    Args:
+        system: as in a preset's name, such as codial.
+        task: a column of Table 3, such as "voc2007 classification".
+    """
+    row = _PRINTED[system][1] if system in _PRINTED else ""
+    return TABLES[3].numbers(row, task)[""] if row in TABLES[3].rows else None

@@ -36,6 +36,11 @@ def publish(run: Run, root: str | Path = "results") -> Path:
     return folder
 
 
+def reports(run: Run) -> Path:
+    """Return the folder of a run's reports: its `evaluations`, or the folder itself once it is published."""
+    return run.folder / "evaluations" if (run.folder / "evaluations").is_dir() else run.folder
+
+
 def write_report(run: Run, name: str, values: dict[str, Any]) -> None:
     """Write a report into a run's `evaluations` folder as NAME.json, with the hash of the run's settings."""
     path = run.folder / "evaluations" / f"{name}.json"

@@ -146,7 +146,18 @@ def _read_config(path: Path) -> Config:
     try:
         return configs.from_dict(values)
     except CodialError as error:
-        raise CodialError(f"{path} does not hold a run's settings: {error}") from error
+        raise CodialError(f"{path} does not hold a run's settings: {error}{_made_by_another(path.parent)}") from error
+
+
+def _made_by_another(folder: Path) -> str:
+    """Name the version that made a run, where that is not this one: a newer one may have settings unknown here."""
+    import codial
+
+    try:
+        theirs = json.loads((folder / "provenance.json").read_text())["codial"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return "" if theirs == codial.__version__ else f" It was made by codial {theirs}; this is {codial.__version__}."
 
 
 def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], device: str) -> Run:

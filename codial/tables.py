@@ -9,10 +9,11 @@ from textwrap import fill
 from typing import NamedTuple
 
 from codial import objectives, paper
-from codial.config import config_hash
 from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate import ProbeConfig, ProbeReport, probe, retrieve
+from codial.reports import by_settings
+from codial.results import reports
 from codial.runs import Run
 
 K, LAYER = 7, "fc7"  # of retrieval, as the paper's Figure 4
@@ -68,7 +69,7 @@ class Comparison:
 
     def __str__(self) -> str:
         layers = list(self.report.accuracies)
-        lines = [("top-1 in percent", "runs", "views", *layers, f"P@{K}")]
+        lines = [(f"{self.report.metric} in percent", "runs", "views", *layers, f"P@{K}")]
         for row in self.rows:
             cells = [spread(row.layer(layer)) for layer in layers]
             lines.append((row.name, str(len(row.judged)), f"{row.views:,}", *cells, spread(row.precision)))
@@ -81,8 +82,9 @@ class Comparison:
     def _notes(self) -> Iterable[str]:
         report = self.report
         several = any(len(row.judged) > 1 for row in self.rows)
-        yield f"Learnt from {report.train}, judged on {report.test}. Protocol: {report.protocol.describe()}." + (
-            " ± is one standard deviation over runs with different seeds." if several else " One run each."
+        yield (
+            f"Learnt from {report.train}, judged on {report.test}. Protocol: {report.protocol.describe(report.metric)}."
+            + (" ± is one standard deviation over runs with different seeds." if several else " One run each.")
         )
         yield (
             f"P@{K}: part of the {K} nearest pictures by cosine of {LAYER} that have the query's label, in percent. The"
@@ -138,7 +140,7 @@ def compare(
 
 def _stored(run: Run, name: str, protocol: ProbeConfig) -> Judged | None:
     """Return what a run's folder, or its published form, holds by this protocol and for its present settings."""
-    folder = run.folder / "evaluations" if (run.folder / "evaluations").is_dir() else run.folder
+    folder = reports(run)
     probed, searched = folder / f"probe-{name}.json", folder / f"retrieval-{name}-{LAYER}.json"
     if not (probed.exists() and searched.exists()):
         return None
@@ -171,13 +173,8 @@ def _require_same_pictures(judged: Sequence[Judged]) -> None:
 
 def _rows(judged: Sequence[Judged]) -> Iterable[Row]:
     """Gather the seeds of each system, in the order in which the systems come."""
-    gathered: dict[tuple[str, str], list[Judged]] = {}
-    for each in judged:
-        config = each.run.config
-        gathered.setdefault((config.name, config_hash(replace(config, seed=0))), []).append(each)
-    names = [name for name, _ in gathered]
-    for (name, settings), group in gathered.items():
-        yield Row(name if names.count(name) == 1 else f"{name} {settings[:4]}", tuple(group))
+    gathered = by_settings(judged, lambda each: each.run.config)
+    return (Row(name, tuple(group)) for name, group in gathered.items())
 
 
 def spread(values: Sequence[float]) -> str:

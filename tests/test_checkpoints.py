@@ -1,5 +1,7 @@
 """Checkpoints that are damaged after they were written: found out, named, and replaced by the one before."""
 
+import os
+import pickle
 import shutil
 
 import pytest
@@ -13,6 +15,8 @@ from codial.checkpoints import newest, newest_note, read_note, read_tensors, req
 from codial.errors import CodialError
 
 LAST, PREVIOUS, DAMAGED = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "damaged"))
+
+pytestmark = pytest.mark.faults
 
 
 def flip(path, place=-5):
@@ -132,6 +136,27 @@ def test_a_finished_run_whose_last_checkpoint_breaks_is_finished_again(uninterru
     with pytest.warns(UserWarning, match=r"is used"):
         run = go(uninterrupted.config, tmp_path / "run", few)
     assert_same_run(run, uninterrupted)
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+@pytest.mark.parametrize("how", ["torch", "torch as it was", "pickle"])
+def test_a_pickle_is_refused_and_never_loaded(how, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "last.safetensors"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(Evil()))
+    else:
+        torch.save({"model.x": Evil()}, path, _use_new_zipfile_serialization=how == "torch")
+    for read in (read_note, read_tensors, require_whole):
+        with pytest.raises(CodialError, match=r"it is a pickle, which could run anything when it is read"):
+            read(path)
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_a_damaged_best_checkpoint_is_refused(tiny_run, tmp_path):

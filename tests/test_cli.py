@@ -22,7 +22,7 @@ TINY = [
 ]  # fmt: skip
 SETS = [part for setting in TINY for part in ("--set", setting)]
 LITTLE = ["--limit", "80", "--quiet", "--device", "cpu"]
-COMMANDS = ("pretrain", "probe", "retrieve", "compare", "embed", "data", "runs")
+COMMANDS = ("pretrain", "probe", "retrieve", "compare", "table", "figure", "sweep", "embed", "transfer", "data", "runs")
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,20 @@ def test_probe_prints_a_row_for_each_run_and_the_protocol(runs, capsys):
     assert "2 epochs" in lines[6]
     assert "2 probe seeds" in lines[6]
     assert (runs / "first/evaluations/probe-photos.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "length", "said"),
+    [("zhang", "--steps", "2 steps, where the original"), ("globstat", "--epochs", "2 epochs, where the original")],
+)
+def test_probe_by_an_older_protocol(protocol, length, said, runs, capsys):
+    arguments = ["--protocol", protocol, length, "2", "--seeds", "2", "--layers", "conv1,conv5", *LITTLE]
+    assert main(["probe", str(runs / "first"), *arguments]) == 0
+    out = capsys.readouterr().out
+    assert len(re.findall(r"\d+\.\d ± \d+\.\d", out)) == 2
+    assert said in out
+    assert re.search(r"^Dimensions: conv1 \d+, conv5 \d+\.$", out, re.MULTILINE)
+    assert (runs / f"first/evaluations/probe-photos-{protocol}.json").exists()
 
 
 def test_retrieve_prints_precision_and_draws(runs, tmp_path, capsys):
@@ -263,6 +277,11 @@ def test_an_unknown_setting_gets_the_near_names(capsys):
         (["probe", "{runs}/first", "--layers", "conv9", "--limit", "20"], "expected some of conv1, conv2"),
         (["probe", "{runs}/first", "--seeds", "0", "--limit", "20"], "at least one layer, seed"),
         (["probe", "{runs}/first", "--limit", "0"], "limit is 0"),
+        (
+            ["probe", "{runs}/first", "--steps", "9"],
+            "--steps does not fit --protocol codial, whose length is --epochs.",
+        ),
+        (["probe", "{runs}/first", "--protocol", "zhang", "--epochs", "9"], "whose length is --steps"),
         (["probe", "{runs}/first", "--test-split", "tset"], "Did you mean 'test'?"),
         (["retrieve", "{runs}/first", "--k", "30", "--limit", "20"], "expected 1 to 20"),
         (["embed", "{runs}/first", "--out", "features.csv"], "expected a file that ends in .safetensors, .npz, .png"),

@@ -25,7 +25,10 @@ LAYERS = (
     {"runs"},
     {"pretrain", "results"},
     {"comparison", "evaluate"},
+    {"scale"},
+    {"reports"},
     {"tables"},
+    {"papertables", "sweep"},
     {ROOT},
     {"plots"},
     {"widgets", "notebooks"},
@@ -34,9 +37,16 @@ LAYERS = (
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 
 ONLY_IN = {"IPython": {"widgets"}, "ipywidgets": {"widgets"}}  # and nowhere else, not even within a function
-LAZY = {"faiss": set(), "matplotlib": {"plots", "widgets"}, "skimage": set(), "sklearn": set(), "umap": set()}
+LAZY = {
+    "cv2": set(),
+    "faiss": set(),
+    "matplotlib": {"plots", "widgets"},
+    "skimage": set(),
+    "sklearn": set(),
+    "umap": set(),
+}
 NEVER = ("matplotlib.pyplot", "matplotlib.pylab")  # they keep global state, which callbacks on other threads spoil
-BLOCKED = ("faiss", "umap", "ipywidgets", "IPython", "matplotlib", "skimage", "sklearn")
+BLOCKED = ("cv2", "faiss", "umap", "ipywidgets", "IPython", "matplotlib", "skimage", "sklearn")
 
 
 class Import(NamedTuple):

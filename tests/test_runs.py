@@ -75,6 +75,15 @@ def test_a_config_with_an_unknown_setting_is_refused(copied, tiny):
         codial.open_run(copied.folder)
 
 
+def test_a_run_of_another_version_is_refused_with_both_versions(copied, tiny):
+    path = copied.folder / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"codial": "9.1.0"}))
+    assert codial.open_run(copied.folder).config == tiny  # nothing in it is unknown here
+    (copied.folder / "config.json").write_text(json.dumps(to_dict(tiny) | {"dreams": 3}))
+    with pytest.raises(CodialError, match=rf"dreams.* made by codial 9.1.0; this is {codial.__version__}\."):
+        codial.open_run(copied.folder)
+
+
 def test_runs_are_listed_by_path_however_deep(tiny_run, tmp_path):
     for name in ("b", "a/deep/er"):
         shutil.copytree(tiny_run.folder, tmp_path / name)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import codial
+from codial.cli import figure, sweep, table, transfer
 from codial.data import SETS
-from codial.evaluate import ProbeConfig
+from codial.evaluate import PROTOCOLS, ProbeConfig
 from codial.models import CONV_TAPS, TAPS
 
 _ABOUT = """\
@@ -40,14 +41,19 @@ _PRETRAIN_EXAMPLES = """\
 
 _PROBE = """\
 Measure how well a linear classifier reads the labels off each frozen layer.
-The classifiers learn on the training split and are judged on the test split;
-the spread is over their own seeds. Each run's report is kept in its
+The classifiers learn on the training split and are judged on the test split,
+by top-1 accuracy or, where pictures have several tags each, by mean average
+precision; the spread is over their own seeds. Two older protocols learn from
+random crops, not from features computed once: zhang (Zhang et al. 2016) and
+globstat (GlobStat's for STL-10); whole, they are work for a GPU. Each run's report is kept in its
 `evaluations` folder. Compare with an untrained network (random/...) and with
 one trained on the labels (supervised/...)."""
 _PROBE_EXAMPLES = """\
   codial probe runs/photos/codial runs/photos/random
   codial probe runs/cifar10/codial --limit 2000 --epochs 10
-  codial probe runs/mine --train ~/labelled-pictures --layers conv4,conv5"""
+  codial probe runs/mine --train ~/labelled-pictures --layers conv4,conv5
+  codial probe runs/cifar10/codial --protocol zhang --steps 500
+  codial probe runs/cifar10/codial --protocol globstat --epochs 20 --seeds 1"""
 
 _RETRIEVE = """\
 Find each test picture's nearest training pictures by cosine similarity.
@@ -118,7 +124,11 @@ def parser() -> argparse.ArgumentParser:
     _probe(_add(commands, "probe", _PROBE, _PROBE_EXAMPLES))
     _retrieve(_add(commands, "retrieve", _RETRIEVE, _RETRIEVE_EXAMPLES))
     _compare(_add(commands, "compare", _COMPARE, _COMPARE_EXAMPLES))
+    table.arguments(_add(commands, "table", table.ABOUT, table.EXAMPLES))
+    _machine(figure.arguments(_add(commands, "figure", figure.ABOUT, figure.EXAMPLES)))
+    _machine(sweep.arguments(_add(commands, "sweep", sweep.ABOUT, sweep.EXAMPLES)))
     _embed(_add(commands, "embed", _EMBED, _EMBED_EXAMPLES))
+    _transfer(_add(commands, "transfer", transfer.ABOUT, transfer.EXAMPLES))
     _data(_add(commands, "data", _DATA, _DATA_EXAMPLES))
     runs = _add(commands, "runs", _RUNS, _RUNS_EXAMPLES)
     runs.add_argument("root", metavar="ROOT", nargs="?", type=Path, default=Path("runs"), help="default: runs")
@@ -150,7 +160,11 @@ def _pretrain(parser: argparse.ArgumentParser) -> None:
 def _probe(parser: argparse.ArgumentParser) -> None:
     _runs_and_sets(parser)
     parser.add_argument("--layers", metavar="NAMES", default=",".join(CONV_TAPS), help="default: %(default)s")
-    _classifiers(parser)
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="codial", help="default: %(default)s")
+    lengths = "of the classifiers (default: codial 20, globstat 900)"
+    parser.add_argument("--epochs", metavar="N", type=int, help=lengths)
+    parser.add_argument("--steps", metavar="N", type=int, help="of the classifiers, for zhang (default: 140000)")
+    _seeds(parser)
     _machine(parser)
 
 
@@ -181,6 +195,11 @@ def _embed(parser: argparse.ArgumentParser) -> None:
     _machine(parser)
 
 
+def _transfer(parser: argparse.ArgumentParser) -> None:
+    transfer.arguments(parser)
+    _machine(parser)
+
+
 def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("list", "get", "check"), default="list", help="default: list")
     parser.add_argument("name", metavar="NAME", nargs="?", help=f"{', '.join(SETS)}, or a folder of pictures")
@@ -200,6 +219,10 @@ def _classifiers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", metavar="N", type=int, default=ProbeConfig.epochs, help="of the classifiers (default: %(default)s)"
     )
+    _seeds(parser)
+
+
+def _seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="of the classifiers (default: %(default)s)")
 
 

@@ -5,8 +5,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -19,18 +19,20 @@ from torch import Tensor
 import codial
 import codial.config as configs
 from codial.ablations import ABLATIONS
+from codial.cli import figure, sweep, table, transfer
 from codial.cli.arguments import parser
+from codial.cli.drawing import drawing, write
 from codial.comparison import by_name
 from codial.data import SETS, PictureFiles, Pictures, describe, load_images
 from codial.data.pictures import choose
 from codial.errors import CodialError
-from codial.evaluate import LayerMap, project, trustworthiness
+from codial.evaluate import PROTOCOLS, LayerMap, project, trustworthiness
+from codial.evaluate.probe import Protocol
 from codial.presets import PRESETS
 from codial.readings import READINGS
 from codial.results import publish
 from codial.runs import Run, list_runs, open_run
 from codial.tables import compare, laid_out
-from codial.writing import write_safely
 
 FAILED, INTERRUPTED = 2, 130  # exit codes: a mistake that the user can mend; Ctrl-C, as shells count it
 
@@ -84,15 +86,17 @@ def _pretrain(given: argparse.Namespace) -> int | None:
 
 def _probe(given: argparse.Namespace) -> None:
     """Print the accuracy of each layer of each run, and the protocol."""
-    protocol = codial.ProbeConfig(layers=_names(given.layers), epochs=given.epochs, seeds=tuple(range(given.seeds)))
+    protocol = _protocol(given)
     runs = _open(given.runs)
     known, asked = _known_and_asked(runs, given)
     rows = []
     for name, run in runs.items():
         report = codial.probe(run, known, asked, protocol, progress=not given.quiet, device=given.device)
         rows.append([name, *(f"{report.mean(layer):.1f} ± {report.spread(layer):.1f}" for layer in protocol.layers)])
-    print(laid_out([["top-1 in percent", *protocol.layers], *rows]))
-    print(f"\nLearnt from {known}, judged on {asked}.\nProtocol: {protocol.describe()}.")
+    dims = ", ".join(f"{layer} {count:,}" for layer, count in report.dims.items())
+    print(laid_out([[f"{report.metric} in percent", *protocol.layers], *rows]))
+    print(f"\nLearnt from {known}, judged on {asked}.\nProtocol: {protocol.describe(report.metric)}.")
+    print(f"Dimensions: {dims}." if len(runs) == 1 else f"Dimensions, of the last: {dims}.")
 
 
 def _retrieve(given: argparse.Namespace) -> None:
@@ -106,12 +110,12 @@ def _retrieve(given: argparse.Namespace) -> None:
     rows = [[name, f"{each.precision:.1f} %"] for name, each in found.items()]
     print(laid_out([["run", f"precision at {given.k}"], *rows]))
     print(f"\nGallery: {gallery}, queries: {queries}; cosine similarity of {given.layer}.")
-    with _drawing():
+    with drawing():
         from codial.plots.neighbours import neighbour_rows
         from codial.plots.style import png
     shown = choose(queries.labels, given.pictures, given.seed).tolist()
     out = given.out or next(iter(runs.values())).folder / "evaluations" / f"neighbours-{queries.name}.png"
-    _write(out, png(neighbour_rows(queries, gallery, found, shown)))
+    write(out, png(neighbour_rows(queries, gallery, found, shown)))
 
 
 def _compare(given: argparse.Namespace) -> None:
@@ -140,7 +144,7 @@ def _embed(given: argparse.Namespace) -> None:
     images = _pictures(run, given.data, given.split, given)
     found = codial.features(run, images, given.layer, progress=not given.quiet, device=given.device).cpu()
     print(f"{given.layer} of {run.config.name}: [{found.shape[0]}, {found.shape[1]}] float32 from {images}")
-    _write(given.out, writers[given.out.suffix](found, images, given.layer, run.config.name))
+    write(given.out, writers[given.out.suffix](found, images, given.layer, run.config.name))
 
 
 def _as_safetensors(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
@@ -155,7 +159,7 @@ def _as_npz(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
 
 
 def _as_map(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
-    with _drawing():
+    with drawing():
         from codial.plots.maps import feature_maps
         from codial.plots.style import png
     mapped = project(found)
@@ -209,13 +213,21 @@ def _config(source: str) -> configs.Config:
 
 def _changed(config: configs.Config, given: argparse.Namespace) -> configs.Config:
     """Apply --set and --device."""
-    for change in given.set:
-        if "=" not in change:
-            raise CodialError(f"--set got {change!r}; expected KEY=VALUE, such as train.epochs=5.")
-    changes = dict(change.split("=", 1) for change in given.set)
+    changes = sweep.settings(given.set)
     if given.device != "auto":
         changes["train.device"] = given.device
     return codial.override(config, changes)
+
+
+def _protocol(given: argparse.Namespace) -> Protocol:
+    """Return the probes' protocol, its length changed where one was given in the unit that it has."""
+    kind, lengths = PROTOCOLS[given.protocol], {"epochs": given.epochs, "steps": given.steps}
+    changes: dict[str, Any] = {name: value for name, value in lengths.items() if value is not None}
+    valid = [name for name in lengths if name in {f.name for f in fields(kind)}]
+    for name in changes:
+        if name not in valid:
+            raise CodialError(f"--{name} does not fit --protocol {given.protocol}, whose length is --{valid[0]}.")
+    return kind(layers=_names(given.layers), seeds=tuple(range(given.seeds)), **changes)
 
 
 def _open(folders: Sequence[Path]) -> dict[str, Run]:
@@ -269,27 +281,16 @@ def _best(run: Run, name: str) -> str:
     return f"{max(values):.1f} %" if values else "-"
 
 
-@contextmanager
-def _drawing() -> Iterator[None]:
-    """Explain a missing matplotlib: a machine that only trains may lack it."""
-    try:
-        yield
-    except ImportError as error:
-        raise CodialError(f"Pictures need matplotlib ({error}): pip install 'codial[notebooks]'.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_safely(path, content)
-    print(f"Wrote {path}")
-
-
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "pretrain": _pretrain,
     "probe": _probe,
     "retrieve": _retrieve,
     "compare": _compare,
+    "table": table.run,
+    "figure": figure.run,
+    "sweep": sweep.run,
     "embed": _embed,
+    "transfer": transfer.run,
     "data": _data,
     "runs": _runs,
     "publish": _publish,

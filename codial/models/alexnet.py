@@ -65,20 +65,21 @@ class _First(_Conv):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride, length = self.conv.kernel_size[0], self.conv.stride[0], x.shape[-1]
+        kernel, stride, sides = self.conv.kernel_size[0], self.conv.stride[0], x.shape[-2:]
         if self.same:
-            side, before = -(-length // stride), _same_padding(length, kernel, stride)[0]
+            places, before = zip(*((-(-n // stride), _same_padding(n, kernel, stride)[0]) for n in sides), strict=True)
         else:
-            side, before = (length + 2 * self.padding - kernel) // stride + 1, self.padding
+            places, before = tuple((n + 2 * self.padding - kernel) // stride + 1 for n in sides), (self.padding,) * 2
         # One pixel more of padding, and one tap in front of the kernel: then the squares always suffice.
         weight = pad(self.conv.weight / self.std, 2 * (1, -(kernel + 1) % stride))
         channels = x.shape[1]
         squares = torch.eye(channels * stride**2, device=x.device).view(-1, channels, stride, stride)
         squares = squares.contiguous(memory_format=torch.channels_last)
-        outside, part = divmod(before + 1, stride)
-        if part or length % stride:
-            cells, outside = side + weight.shape[-1] // stride - 1, 0
-            x = conv2d(x - self.mean, squares, stride=stride, padding=before + 1)[..., :cells, :cells]
+        outside = tuple((n + 1) // stride for n in before)
+        if any((n + 1) % stride for n in before) or any(n % stride for n in sides):
+            high, wide = (n + weight.shape[-1] // stride - 1 for n in places)
+            x = conv2d(x - self.mean, squares, stride=stride, padding=tuple(n + 1 for n in before))[..., :high, :wide]
+            outside = (0, 0)
         else:  # whole squares of padding can wait, and spare a pass over the pixels
             x = conv2d(x, squares, -self.mean.flatten().repeat_interleave(stride**2), stride=stride)
         return torch.relu_(self.norm(conv2d(x, pixel_unshuffle(weight, stride), padding=outside)))
@@ -159,6 +160,46 @@ class AlexNet(Trunk):
             if name in wanted:
                 found[name] = x
         return found
+
+    def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
+        """Return a layer's maps [B, C, h, w] of pictures [B, 3, H, W] of any size, as `Trunk.maps`."""
+        if layer not in TAPS:
+            raise CodialError(f"layer is {layer!r}; expected one of {', '.join(TAPS)}.")
+        x = images
+        for name in TAPS[: TAPS.index(layer) + 1]:
+            x = getattr(self, name)(self._before(name, x)) if name in CONV_TAPS else self._slide(name, x)
+        return x
+
+    def grid(self, layer: str = "conv5") -> tuple[int, float]:
+        """Return the pixels between two places of a layer's maps and the centre of the first, as `Trunk.grid`."""
+        if layer not in TAPS:
+            raise CodialError(f"layer is {layer!r}; expected one of {', '.join(TAPS)}.")
+        number = TAPS.index(layer)
+        kernel, stride = _CONVS[0][1:3]
+        before = _same_padding(16, kernel, stride)[0] if self.low else _FULL_PADDING[0]
+        step, first = stride, (kernel - 1) / 2 - before
+        for _ in range(min(number, 2) + (number >= 5 and not self.low)):  # pools: the middle one of three, every second
+            step, first = 2 * step, first + step
+        even = number >= 5 and self._last_side(self.size) % 2 == 0
+        return step, first - step / 2 * even
+
+    @property
+    def window(self) -> int:
+        """Side of what fc6 reads, as `Trunk.window`."""
+        return self._last_side(self.size)
+
+    def dense(self, windows: Tensor) -> Tensor:
+        """Return fc7 of windows of conv5's maps, as `Trunk.dense`."""
+        return self.fc7(self.fc6(windows.flatten(1)))
+
+    def _slide(self, name: str, x: Tensor) -> Tensor:
+        """Let a dense layer slide over maps: a convolution by the same weights, as many places as there were."""
+        dense, norm, _ = getattr(self, name)
+        x = x if self.low or name == "fc7" else self._pool(x)
+        side = self._last_side(self.size) if name == "fc6" else 1
+        x = pad(x, 2 * (side // 2, (side - 1) // 2))
+        x = conv2d(x, dense.weight.view(len(dense.weight), -1, side, side))
+        return torch.relu_(norm(x.flatten(2)).view(x.shape))
 
     def _before(self, name: str, x: Tensor) -> Tensor:
         """Pool or flatten what the layer before left."""

@@ -53,3 +53,22 @@ class LabHalves(Trunk):
         lab, names = to_lab(images), list(names)
         first, second = self.lightness.taps(lab[:, :1], names), self.colour.taps(lab[:, 1:], names)
         return {name: torch.cat((first[name], second[name]), 1) for name in first}
+
+    def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
+        """Return a layer's maps of pictures [B, 3, H, W] of any size, as `Trunk.maps`."""
+        lab = to_lab(images)
+        return torch.cat((self.lightness.maps(lab[:, :1], layer), self.colour.maps(lab[:, 1:], layer)), 1)
+
+    def grid(self, layer: str = "conv5") -> tuple[int, float]:
+        """Return where the places of a layer's maps lie, as `Trunk.grid`."""
+        return self.lightness.grid(layer)
+
+    @property
+    def window(self) -> int:
+        """Side of what fc6 reads, as `Trunk.window`."""
+        return self.lightness.window
+
+    def dense(self, windows: Tensor) -> Tensor:
+        """Return fc7 of windows of conv5's maps, as `Trunk.dense`."""
+        first, second = windows.chunk(2, 1)
+        return torch.cat((self.lightness.dense(first), self.colour.dense(second)), 1)

@@ -38,6 +38,10 @@ class SobelAlexNet(AlexNet):
         check_pictures(images, 3, self.size)
         return super().taps(self.edges(images), names)
 
+    def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
+        """Return a layer's maps of pictures [B, 3, H, W] of any size, as `Trunk.maps`."""
+        return super().maps(self.edges(images), layer)
+
     def edges(self, images: Tensor) -> Tensor:
         """Return the gradients to the right and downwards, [B, 2, S, S] float32, of pictures [B, 3, S, S]."""
         with torch.autocast(images.device.type, enabled=False):  # small differences need all their digits

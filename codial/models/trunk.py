@@ -31,3 +31,41 @@ class Trunk(nn.Module, ABC):
         Raises:
             CodialError: a name is not a tap, or the pictures have another shape than the trunk was made for.
         """
+
+    @abstractmethod
+    def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
+        """Return a layer's maps of pictures of any size.
+
+        The dense layers become convolutions by the same weights (Long, Shelhamer and Darrell, CVPR 2015, section 3.1),
+        padded so that they have as many places as what they read.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            layer: a tap's name.
+
+        Returns:
+            [B, C, h, w]; `grid` tells where the places lie.
+
+        Raises:
+            CodialError: the layer is not a tap.
+        """
+
+    @abstractmethod
+    def grid(self, layer: str = "conv5") -> tuple[int, float]:
+        """Return where the places of a layer's maps lie in a picture whose sides are multiples of 32 pixels.
+
+        Args:
+            layer: a tap's name.
+
+        Returns:
+            The pixels from one place to the next, and the pixel, from 0, at the centre of what the first one sees.
+        """
+
+    @property
+    @abstractmethod
+    def window(self) -> int:
+        """Side, in places, of what fc6 reads: conv5's maps, after the pool that follows them if there is one."""
+
+    @abstractmethod
+    def dense(self, windows: Tensor) -> Tensor:
+        """Return fc7, [R, F], of windows cut from conv5's maps and pooled, [R, C, window, window]."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from statistics import mean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from codial.evaluate import ProbeReport
-from codial.plots.style import COLOURS, LABEL, PALETTE, SMALL, TITLE, curve_axes, new_figure
+from codial.evaluate.task import METRICS
+from codial.plots.style import COLOURS, GREY, LABEL, PALETTE, SMALL, TITLE, curve_axes, new_figure, subplots
 
+_WHISKERS = {"elinewidth": 1, "capsize": 2}
 GROUP = 0.84  # width of a layer's bars together, of the distance between two layers
 
 
@@ -37,7 +40,29 @@ def probe_bars(
         _series(axes[1], name, numbers, layers, colour)
     for each, text in zip(axes, (title, paper_title), strict=False):
         _dress(each, layers, text)
-    axes[0].set_ylabel("top-1 accuracy in percent", fontsize=LABEL)
+    axes[0].set_ylabel(METRICS[reports[0].metric], fontsize=LABEL)
+    return figure
+
+
+def gain_bars(gains: Mapping[str, Mapping[str, Sequence[float]]], title: str = "") -> Figure:
+    """Draw a bar for each layer of each configuration, with a whisker of one spread where there are several runs.
+
+    Args:
+        gains: points of accuracy by configuration and layer, a value a run, as `reports.gains` returns them.
+        title: above the bars.
+    """
+    layers = list(next(iter(gains.values())))
+    figure, grid = subplots(2 + 0.22 * len(layers) * (1 + len(gains)), 4)
+    axes, bar = grid[0, 0], GROUP / len(gains)
+    for place, ((name, values), colour) in enumerate(zip(gains.items(), run_colours(list(gains)), strict=True)):
+        centres = [index + GROUP * ((place + 0.5) / len(gains) - 0.5) for index in range(len(layers))]
+        spreads = [stdev(values[layer]) for layer in layers] if len(values[layers[0]]) > 1 else None
+        heights = [mean(values[layer]) for layer in layers]
+        axes.bar(centres, heights, 0.94 * bar, yerr=spreads, color=colour, label=name, error_kw=_WHISKERS, zorder=2)
+    _dress(axes, layers, title)
+    axes.autoscale(axis="y")
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set_ylabel("points of top-1 accuracy", fontsize=LABEL)
     return figure
 
 
@@ -54,12 +79,20 @@ def _bars(axes: Axes, report: ProbeReport, place: int, count: int, colour: str) 
     means = [report.mean(layer) for layer in report.accuracies]
     spreads = [report.spread(layer) for layer in report.accuracies]
     centres = [index + GROUP * ((place + 0.5) / count - 0.5) for index in range(len(means))]
-    whiskers = {"elinewidth": 1, "capsize": 2}
     axes.bar(
-        centres, means, 0.94 * GROUP / count, yerr=spreads, color=colour, label=report.name, error_kw=whiskers, zorder=2
+        centres,
+        means,
+        0.94 * GROUP / count,
+        yerr=spreads,
+        color=colour,
+        label=report.name,
+        error_kw=_WHISKERS,
+        zorder=2,
     )
-    for x, mean in zip(centres, means, strict=True):
-        axes.text(x, 2, f"{mean:.1f}", ha="center", va="bottom", fontsize=SMALL, color="white", weight="bold", zorder=3)
+    for x, value in zip(centres, means, strict=True):
+        axes.text(
+            x, 2, f"{value:.1f}", ha="center", va="bottom", fontsize=SMALL, color="white", weight="bold", zorder=3
+        )
 
 
 def _series(axes: Axes, name: str, numbers: Mapping[str, float | None], layers: Sequence[str], colour: str) -> None:

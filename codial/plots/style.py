@@ -11,6 +11,7 @@ from threading import Lock
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -155,4 +156,12 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
     picture.save(buffer, "png")
+    return buffer.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """Render a figure to the bytes of a PDF; safe to call from any thread."""
+    buffer = io.BytesIO()
+    with _RENDERING:
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
     return buffer.getvalue()

@@ -33,7 +33,7 @@ def test_an_unknown_name_gets_the_closest_and_the_list(name, guess):
     with pytest.raises(CodialError) as caught:
         load_images(name)
     assert str(caught.value) == (
-        f"No set or folder {name!r}. Did you mean {guess!r}? Expected one of: photos, cifar10."
+        f"No set or folder {name!r}. Did you mean {guess!r}? Expected one of: {', '.join(SETS)}."
         " Or the path of a folder of pictures."
     )
     with pytest.raises(CodialError, match=f"No set '{name}'. Did you mean '{guess}'"):
@@ -42,7 +42,7 @@ def test_an_unknown_name_gets_the_closest_and_the_list(name, guess):
 
 @pytest.mark.parametrize("source", ["", "qqqq"])
 def test_a_name_like_no_other_gets_no_guess(source):
-    with pytest.raises(CodialError, match=r"^No set or folder '\w*'\. Expected one of: photos, cifar10\."):
+    with pytest.raises(CodialError, match=rf"^No set or folder '\w*'\. Expected one of: {', '.join(SETS)}\."):
         load_images(source)
 
 
@@ -54,7 +54,9 @@ def test_a_path_is_a_folder_even_where_its_name_is_a_sets(source):
 
 @pytest.mark.parametrize("source", [None, 5, ["photos"]])
 def test_a_source_that_is_no_text(source):
-    with pytest.raises(CodialError, match=r"source is .*; expected one of photos, cifar10, or the path of a folder"):
+    with pytest.raises(
+        CodialError, match=r"source is .*; expected one of photos, cifar10, .*, or the path of a folder"
+    ):
         load_images(source)
 
 
@@ -68,7 +70,7 @@ def test_the_tilde_is_the_home(nowhere):
     assert load_images("~/pictures", "all").classes == ("a",)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["photos", "cifar10"])
 @pytest.mark.parametrize(("split", "guess"), [("tset", "Did you mean 'test'? "), ("val", ""), (None, "")])
 def test_a_split_that_a_set_does_not_have(name, split, guess):
     with pytest.raises(CodialError) as caught:

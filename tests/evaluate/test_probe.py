@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -13,7 +14,8 @@ from codial import ProbeConfig, ProbeReport, probe
 from codial.config import ModelConfig
 from codial.data import ImageSet
 from codial.errors import CodialError
-from codial.evaluate.probe import fit, standardise
+from codial.evaluate.cached import fit, standardise
+from codial.evaluate.task import Labels, Tags
 from codial.models import CONV_TAPS, AlexNet
 from codial.monitors import knn_accuracy
 
@@ -139,7 +141,7 @@ def test_it_is_torchs_nesterov_descent(generator):
     """The same weights as by autograd and torch's own optimiser and schedule, with decay of the weights alone."""
     x, labels = torch.randn(96, 12, generator=generator), torch.randint(3, (96,), generator=generator)
     config = ProbeConfig(epochs=4, batch=32, lr=0.5, weight_decay=2.0, precision="float32")
-    weight, bias = fit([x], labels, 3, config, seed=5)
+    weight, bias = fit([x], Labels(labels, 3), config, seed=5)
 
     generator = torch.Generator().manual_seed(5)
     linear = torch.nn.Linear(12, 3)
@@ -219,6 +221,61 @@ def test_random_weights_on_real_pictures_are_well_above_chance(photos, seed):
     assert report.mean("conv5") > 35
 
 
+# Tags
+
+
+def tagged_clouds(seed, count):
+    """Noise around a picture, in which each of four tags adds a picture of its own; a fifth of the tags is unknown."""
+    generator = torch.Generator().manual_seed(7)
+    marks = 0.04 * torch.randn(4, 3, 4, 4, generator=generator)
+    generator.manual_seed(seed)
+    tags = (torch.rand(count, 4, generator=generator) < torch.tensor([0.1, 0.3, 0.5, 0.8])).to(torch.int8)
+    pictures = 0.5 + torch.einsum("nt,tchw->nchw", tags.float(), marks)
+    pictures += 0.12 * torch.randn(count, 3, 4, 4, generator=generator)
+    tags[torch.rand(count, 4, generator=generator) < 0.2] = -1
+    images = (255 * pictures.clamp(0, 1)).round().to(torch.uint8)
+    names = ("blond", "smiling", "young", "beard")
+    return ImageSet("faces", "train", images, torch.full((count,), -1), names, tags=tags)
+
+
+def test_tags_are_read_as_well_as_by_logistic_regressions():
+    """scikit-learn's, one a tag on the pictures in which it is to be judged, and its average precision."""
+    train, test = tagged_clouds(1, 1000), tagged_clouds(2, 2000)
+    config = ProbeConfig(layers=("conv1",), mirror=False, epochs=60, seeds=(0, 1), weight_decay=0.1)
+    report = probe(Transparent(4), train, test, config, progress=False)
+    taps = (Transparent(4).taps(images.images.double() / 255)["conv1"].numpy() for images in (train, test))
+    known, asked = standardised(*taps, axes=(0, 2, 3))
+    expected = []
+    for tag in range(4):
+        learnt, judged = train.tags[:, tag].numpy(), test.tags[:, tag].numpy()
+        model = LogisticRegression(C=1 / config.weight_decay, max_iter=5000)
+        model.fit(known[learnt >= 0], learnt[learnt >= 0])
+        scores = model.decision_function(asked[judged >= 0])
+        expected.append(100 * average_precision_score(judged[judged >= 0], scores))
+    shares = [100 * (test.tags[:, tag] == 1).sum() / (test.tags[:, tag] >= 0).sum() for tag in range(4)]
+    assert np.mean(shares) + 10 < np.mean(expected) < 95, "neither chance nor too easy"
+    assert report.mean("conv1") == pytest.approx(np.mean(expected), abs=0.7)
+    assert report.metric == "mAP"
+
+
+def test_unknown_tags_are_neither_learnt_nor_judged(generator):
+    scores, tags = torch.randn(50, 3, generator=generator), torch.randint(0, 2, (50, 3), generator=generator)
+    hidden = torch.rand(50, 3, generator=generator) < 0.3
+    task = Tags(torch.where(hidden, -1, tags).to(torch.int8))
+    scores.requires_grad_()
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(scores, tags.float(), reduction="none")
+    (losses * ~hidden).sum(1).mean().backward()
+    torch.testing.assert_close(task.error(scores.detach(), torch.arange(50)), scores.grad)
+    other = torch.where(hidden, 100 * scores.detach(), scores.detach())
+    assert task.judge(other) == task.judge(scores.detach())
+
+
+def test_tags_and_labels_do_not_go_together(photos):
+    tags = torch.nn.functional.one_hot(photos["train"].labels, 8).to(torch.int8)
+    with pytest.raises(CodialError, match=r"8 tags.*8 classes.*: expected labels in both, or tags in both"):
+        probe(Transparent(4), replace(photos["train"], tags=tags), photos["test"], QUICK, progress=False)
+
+
 # Repetition
 
 
@@ -272,6 +329,17 @@ def test_it_comes_back_from_its_file(report, tmp_path):
     assert ProbeReport.load(str(tmp_path / "new" / "report.json")).protocol == report.protocol
 
 
+def test_a_report_of_old_is_of_top_1_by_the_one_protocol(report, tmp_path):
+    replace(report, metric="mAP").save(tmp_path / "new.json")
+    assert ProbeReport.load(tmp_path / "new.json").metric == "mAP"
+    report.save(tmp_path / "report.json")
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values.pop("metric") == "top-1"
+    assert values["protocol"].pop("name") == "codial"
+    (tmp_path / "report.json").write_text(json.dumps(values))
+    assert ProbeReport.load(tmp_path / "report.json") == report
+
+
 def test_a_report_from_before_precisions_was_in_float32(report, tmp_path):
     report.save(tmp_path / "report.json")
     values = json.loads((tmp_path / "report.json").read_text())
@@ -290,6 +358,7 @@ def test_a_report_from_before_precisions_was_in_float32(report, tmp_path):
         lambda text: "{}",
         lambda text: json.dumps(json.loads(text) | {"protocol": []}),
         lambda text: json.dumps(json.loads(text) | {"protocol": {"speed": 3}}),
+        lambda text: json.dumps(json.loads(text) | {"protocol": {"name": "linear"}}),
         lambda text: json.dumps(json.loads(text) | {"accuracies": None}),
         lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "test"}),
     ],
@@ -314,6 +383,8 @@ def test_the_protocol_says_all_that_matters():
     assert "bfloat16 where the device computes it" in text
     assert "float32" in replace(ProbeConfig(), precision="float32").describe()
     assert not text.endswith("seeds")
+    assert "; top-1 accuracy in percent, 1 probe seed" in text
+    assert "; mean average precision over tags in percent, 3 probe seeds" in ProbeConfig().describe("mAP")
     assert "mirrored" not in replace(ProbeConfig(), mirror=False).describe()
 
 

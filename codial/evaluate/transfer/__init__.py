@@ -1,0 +1,19 @@
+"""What a trunk is worth on PASCAL VOC: classification by frozen features, and networks fine-tuned from it."""
+
+from codial.evaluate.transfer.classification import ClassificationConfig, Classified, classify
+from codial.evaluate.transfer.detection import Detection, DetectionConfig, detect
+from codial.evaluate.transfer.report import TransferReport
+from codial.evaluate.transfer.segmentation import Segmentation, SegmentationConfig, segment
+
+__all__ = [
+    "ClassificationConfig",
+    "Classified",
+    "Detection",
+    "DetectionConfig",
+    "Segmentation",
+    "SegmentationConfig",
+    "TransferReport",
+    "classify",
+    "detect",
+    "segment",
+]

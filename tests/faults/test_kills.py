@@ -1,0 +1,72 @@
+"""SIGKILL at moments that nobody chose, checkpoint writes included: what comes out is as if nothing had happened."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from alike import assert_same_run, go
+
+import codial
+from codial.config import SpotArtifactsOptions, ViewsConfig, to_dict
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+MOMENTS = 30
+CHILD = """
+import json, sys, torch, codial
+from codial.config import from_dict
+torch.set_num_threads(1)
+config = from_dict(json.loads(sys.argv[1]))
+images = codial.load_images("photos", limit=320, seed=config.seed).subset(24, seed=config.seed)
+print("ready", flush=True)
+codial.pretrain(config, sys.argv[2], images=images, progress=False)
+print("finished", flush=True)
+"""
+
+
+def killed_after(seconds, config, folder):
+    """Train in a process that is killed so long after it began; return whether it had finished before."""
+    command = [sys.executable, "-c", CHILD, json.dumps(to_dict(config)), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        process.kill()
+        said = process.stdout.read()
+    return said == "finished\n"
+
+
+@pytest.fixture(scope="module", params=["codial", "spotartifacts"])
+def steady(request, tiny, few, tmp_path_factory):
+    """A run that writes a line at every step and a checkpoint at every epoch, and how long it takes."""
+    train = replace(tiny.train, epochs=40, log_every=1, checkpoint_every=1, monitor_every=10)
+    config = replace(tiny, name="steady", train=train)
+    if request.param == "spotartifacts":  # has two stages
+        views = ViewsConfig(size=32, primary=("turn0",))
+        config = replace(config, objective=SpotArtifactsOptions(width=0.1), views=views)
+    begun = time.monotonic()
+    run = go(config, tmp_path_factory.mktemp("steady") / "run", few)
+    return run, time.monotonic() - begun
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(steady, few, tmp_path, seed, ledger):
+    """About fifteen moments for each system; each run goes on until it is killed or done."""
+    whole, seconds = steady
+    moments = random.Random(f"{seed} {whole.config.objective.system}")
+    kills = runs = 0
+    while kills < MOMENTS // 2:
+        folder = tmp_path / str(runs)
+        while not (folder / "config.json").exists() or not codial.open_run(folder).finished:
+            if kills == MOMENTS // 2:
+                go(whole.config, folder, few)
+            elif not killed_after(moments.uniform(0, seconds / 3), whole.config, folder):
+                kills += 1
+        runs += 1
+        assert_same_run(codial.open_run(folder), whole)
+    ledger["kills (SIGKILL) at random moments"] += kills
+    ledger["runs that were killed and ended with the same numbers, bit for bit"] += runs

@@ -1,0 +1,78 @@
+"""Figures 2 and 3: the series are the numbers given, the drawing shows all views and pairs."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codial import preset
+from codial.evaluate import looks
+from codial.plots.pairs import pair_curves
+from codial.plots.pipeline import pipeline
+from codial.plots.probes import gain_bars
+from codial.plots.style import pdf, pixels, png
+
+ACCURACIES = {
+    "conv1": {1: [60.0, 62.0], 3: [64.0], 10: [65.0, 66.0, 70.0]},
+    "conv5": {1: [50.0], 3: [51.0], 10: [52.0]},
+}
+
+
+def test_each_layers_curve_is_the_mean_at_each_number_of_pairs():
+    (axes,) = pair_curves(ACCURACIES, "photos", "small " * 40).axes
+    conv1, conv5 = axes.lines
+    assert (conv1.get_label(), conv5.get_label()) == ("conv1", "conv5")
+    assert conv1.get_xdata().tolist() == [1, 3, 10]
+    assert conv1.get_ydata().tolist() == [61.0, 64.0, 67.0]
+    assert conv5.get_ydata().tolist() == [50.0, 51.0, 52.0]
+    assert axes.get_title() == "photos"
+    told = axes.get_xlabel()
+    assert told.count("small") == 40
+    assert max(map(len, told.splitlines())) <= 85, "within the figure"
+
+
+def test_bands_are_one_standard_deviation_and_only_where_there_are_several_runs():
+    (axes,) = pair_curves(ACCURACIES).axes
+    (band,) = axes.collections
+    corners = band.get_paths()[0].vertices
+    assert sorted(corners[corners[:, 0] == 1][:, 1])[0] == pytest.approx(61 - 2**0.5)
+    assert sorted(corners[corners[:, 0] == 10][:, 1])[-1] == pytest.approx(67 + 7**0.5)
+    assert set(corners[corners[:, 0] == 3][:, 1]) == {64.0}
+
+
+def test_gains_are_bars_with_whiskers_over_runs():
+    found = {"codial/photos": {"conv1": [1.0, 3.0], "conv5": [-1.0, -2.0]}, "codial-mi/photos": {"conv1": [0.5, 0.5],
+             "conv5": [2.0, 4.0]}}  # fmt: skip
+    (axes,) = gain_bars(found, "gain").axes
+    heights = [bar.get_height() for bar in axes.patches]
+    assert heights == [2.0, -1.5, 0.5, 3.0]
+    assert axes.get_ylim()[0] < -1.5 - 0.5**0.5 < 3 + 2**0.5 < axes.get_ylim()[1]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(found)
+
+
+@pytest.fixture(scope="module")
+def drawn(few):
+    config = preset("codial/photos")
+    views = {name: view[0] for name, view in looks(config, few, [3]).items() if name != "picture"}
+    return few.batch([3])[0], views, pipeline(few.batch([3])[0], views)
+
+
+def test_the_pipeline_shows_the_picture_and_its_views_in_their_order(drawn):
+    picture, views, figure = drawn
+    (axes,) = figure.axes
+    first, *others = [np.asarray(image.get_array()) for image in axes.images]
+    assert np.array_equal(first, pixels(picture))
+    assert all(np.array_equal(a, pixels(b)) for a, b in zip(others, views.values(), strict=True))
+    heights = [image.get_extent()[2] for image in axes.images[1:]]
+    assert heights == sorted(heights, reverse=True)
+    words = [text.get_text() for text in axes.texts]
+    assert words.count("0° turn") == words.count("warp") == 2, "beside its view and beneath its class"
+    assert {"conv1", "fc7", "10 pairs"} <= set(words)
+    assert sum(text.get_gid() == "pair" for text in axes.texts) == 10
+
+
+def test_figures_become_png_and_pdf(drawn):
+    figure = drawn[2]
+    assert Image.open(io.BytesIO(png(figure))).size == (1237, 594)
+    assert pdf(figure).startswith(b"%PDF-")
