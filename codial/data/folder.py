@@ -13,7 +13,7 @@ from codial.data.decode import EXTENSIONS
 from codial.data.files import readable
 from codial.data.listed import from_paths
 from codial.data.pictures import Pictures
-from codial.data.splits import check_split, hashed_split
+from codial.data.splits import check_split, hashed_split, serving
 from codial.errors import CodialError
 
 SPLIT_FOLDERS = ("train", "test", "val")
@@ -141,18 +141,11 @@ def _labels(pictures: list[Picture], classes: tuple[str, ...]) -> Tensor:
 
 def _of_split(pictures: list[Picture], split: str, folder: Path) -> list[Picture]:
     present = {picture.split for picture in pictures} if _has_split_folders(folder) else {"train", "test"}
-    check_split(split, [name for name in SPLIT_FOLDERS if _serving(name, present)] + ["all"], str(folder))
-    chosen = [picture for picture in pictures if split == "all" or picture.split == _serving(split, present)]
+    check_split(split, [name for name in SPLIT_FOLDERS if serving(name, present) in present] + ["all"], str(folder))
+    chosen = [picture for picture in pictures if split == "all" or picture.split == serving(split, present)]
     if not chosen:
         raise CodialError(
             f"None of the {len(pictures)} pictures in {folder} belongs to {split!r} (without train/ and test/ a hash of"
             ' the path decides); add pictures, sort them into train/ and test/, or ask for split="all".'
         )
     return chosen
-
-
-def _serving(split: str, present: set[str]) -> str | None:
-    """Name the folder that serves as a split, if there is one: many sets publish only `val`, and test on it."""
-    if split == "test" and "test" not in present:
-        split = "val"
-    return split if split in present else None

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from codial.data import cifar, folder, photos, voc
+from codial.data import celeba, cifar, folder, imagenet, photos, places205, tiny_imagenet, voc
 from codial.data.images import ImageSet
 from codial.data.listed import KEEPS
 from codial.data.pictures import Pictures, check_whole
@@ -52,6 +52,10 @@ class _Set(NamedTuple):
 _SETS = {
     "photos": _Set(_Whole("photos", photos.SIDE, photos.read), photos.status, photos.SPLITS),
     "cifar10": _Set(_Whole("cifar10", cifar.SIDE, cifar.read), cifar.status, cifar.SPLITS, cifar.download),
+    "tiny-imagenet": _Set(tiny_imagenet.read, tiny_imagenet.status, tiny_imagenet.SPLITS),
+    "imagenet": _Set(imagenet.read, imagenet.status, imagenet.SPLITS),
+    "places205": _Set(places205.read, places205.status, places205.SPLITS),
+    "celeba": _Set(celeba.read, celeba.status, celeba.SPLITS),
     "voc2007": _Set(partial(voc.read, year=2007), partial(voc.status, year=2007), voc.SPLITS),
     "voc2012": _Set(partial(voc.read, year=2012), partial(voc.status, year=2012), voc.SPLITS),
 }
