@@ -238,7 +238,7 @@ def test_data_tells_of_pictures_that_do_not_decode(tmp_path, capsys, monkeypatch
     assert "left out train/red/b.png" in shown.out
     assert shown.err.startswith("codial: warning: 1 of 2 pictures")
     assert ".py" not in shown.err
-    monkeypatch.setattr("codial.data.folder.MEMORY_LIMIT", 1)
+    monkeypatch.setattr("codial.data.listed.MEMORY_LIMIT", 1)
     assert main(["data", "check", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert "PictureFiles" in shown.out

@@ -42,12 +42,13 @@ LAZY = {
     "cv2": set(),
     "faiss": set(),
     "matplotlib": {"plots", "widgets"},
+    "scipy": set(),
     "skimage": set(),
     "sklearn": set(),
     "umap": set(),
 }
 NEVER = ("matplotlib.pyplot", "matplotlib.pylab")  # they keep global state, which callbacks on other threads spoil
-BLOCKED = ("cv2", "faiss", "umap", "ipywidgets", "IPython", "matplotlib", "skimage", "sklearn")
+BLOCKED = ("cv2", "faiss", "umap", "ipywidgets", "IPython", "matplotlib", "scipy", "skimage", "sklearn")
 
 
 class Import(NamedTuple):

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,17 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from codial.data.decode import EXTENSIONS, decode_all
-from codial.data.files import PictureFiles, readable
-from codial.data.images import ImageSet
-from codial.data.pictures import Pictures, check_whole, choose
-from codial.data.splits import check_split, hashed_split
+from codial.data.decode import EXTENSIONS
+from codial.data.files import readable
+from codial.data.listed import from_paths
+from codial.data.pictures import Pictures
+from codial.data.splits import check_split, hashed_split, serving
 from codial.errors import CodialError
 
-SIZE = 96  # pixels a side when none is asked for: room for 64-pixel crops
 SPLIT_FOLDERS = ("train", "test", "val")
-KEEPS = ("auto", "memory", "files")
-MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pictures; "auto" leaves more than that in their files
 
 
 class Picture(NamedTuple):
@@ -50,7 +46,7 @@ def read(
         limit: how many files to choose at random, before any is decoded.
         seed: of that choice.
         strict: a picture that does not decode is an error, not skipped with a warning.
-        keep: "memory", "files" or, by `MEMORY_LIMIT`, "auto".
+        keep: "memory", "files" or, by `codial.data.listed.MEMORY_LIMIT`, "auto".
 
     Returns:
         The set, an `ImageSet` or `PictureFiles`; `classes` are the same for every split of the folder.
@@ -58,25 +54,25 @@ def read(
     Raises:
         CodialError: no such folder, no picture in it, none of that split, none readable; with `strict`, one unreadable.
     """
-    size = SIZE if size is None else size
-    check_whole("size", size, least=1)
     pictures = list_pictures(folder)
     classes = tuple(sorted({picture.category for picture in pictures if picture.category is not None}))
     pictures = _of_split(pictures, split, folder)
     labels = _labels(pictures, classes)
-    if limit is not None:
-        chosen = choose(labels, limit, seed)
-        pictures, labels = [pictures[i] for i in chosen.tolist()], labels[chosen]
     names = tuple(readable(name) for name in classes)
-    if keep == "files" or (keep == "auto" and len(pictures) * 3 * size * size > MEMORY_LIMIT):
-        paths = [picture.path for picture in pictures]
-        return PictureFiles(folder.resolve().name, split, folder.resolve(), paths, labels, names, size, strict)
-    images, reasons = decode_all([folder / picture.path for picture in pictures], size)
-    skipped = tuple(f"{readable(p.path)}: {why}" for p, why in zip(pictures, reasons, strict=True) if why)
-    if skipped:
-        _report(skipped, len(pictures), folder, strict)
-        images, labels = _without(images, labels, reasons)
-    return ImageSet(folder.resolve().name, split, images, labels, names, skipped)
+    paths = [picture.path for picture in pictures]
+    return from_paths(
+        folder.resolve().name,
+        split,
+        folder,
+        paths,
+        labels,
+        names,
+        size=size,
+        limit=limit,
+        seed=seed,
+        strict=strict,
+        keep=keep,
+    )
 
 
 def list_pictures(folder: Path) -> list[Picture]:
@@ -145,32 +141,11 @@ def _labels(pictures: list[Picture], classes: tuple[str, ...]) -> Tensor:
 
 def _of_split(pictures: list[Picture], split: str, folder: Path) -> list[Picture]:
     present = {picture.split for picture in pictures} if _has_split_folders(folder) else {"train", "test"}
-    check_split(split, [name for name in SPLIT_FOLDERS if _serving(name, present)] + ["all"], str(folder))
-    chosen = [picture for picture in pictures if split == "all" or picture.split == _serving(split, present)]
+    check_split(split, [name for name in SPLIT_FOLDERS if serving(name, present) in present] + ["all"], str(folder))
+    chosen = [picture for picture in pictures if split == "all" or picture.split == serving(split, present)]
     if not chosen:
         raise CodialError(
             f"None of the {len(pictures)} pictures in {folder} belongs to {split!r} (without train/ and test/ a hash of"
             ' the path decides); add pictures, sort them into train/ and test/, or ask for split="all".'
         )
     return chosen
-
-
-def _serving(split: str, present: set[str]) -> str | None:
-    """Name the folder that serves as a split, if there is one: many sets publish only `val`, and test on it."""
-    if split == "test" and "test" not in present:
-        split = "val"
-    return split if split in present else None
-
-
-def _without(images: Tensor, labels: Tensor, reasons: list[str]) -> tuple[Tensor, Tensor]:
-    kept = torch.tensor([not why for why in reasons])
-    return images[kept], labels[kept]
-
-
-def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) -> None:
-    if strict:
-        raise CodialError(f"{folder}/{skipped[0]}. Mend or remove the file, or read without strict to skip such files.")
-    if len(skipped) == count:
-        raise CodialError(f"None of the {count} pictures in {folder} could be read; the first: {skipped[0]}.")
-    message = f"{len(skipped)} of {count} pictures in {folder} could not be read and are left out (see .skipped)"
-    warnings.warn(f"{message}; the first: {skipped[0]}", stacklevel=4)  # the line that called load_images

@@ -2,35 +2,64 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from codial.data import cifar, folder, photos, voc
+from codial.data import celeba, cifar, folder, imagenet, photos, places205, tiny_imagenet, voc
+from codial.data.images import ImageSet
+from codial.data.listed import KEEPS
 from codial.data.pictures import Pictures, check_whole
 from codial.data.splits import check_split, unknown
 from codial.errors import CodialError
 
 
-class _Reader(NamedTuple):
-    read: Callable[[Path, str], Pictures]  # of the data root and a split
-    status: Callable[[Path], str]
-    splits: tuple[str, ...]
+class _Read(Protocol):
+    def __call__(
+        self, *, root: Path, split: str, size: int | None, limit: int | None, seed: int, strict: bool, keep: str
+    ) -> Pictures: ...
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Reads a set that has one size of its own, and comes into memory."""
+
+    name: str
     side: int  # pixels
+    whole: Callable[[Path, str], ImageSet]  # of the data root and a split
+
+    def __call__(
+        self, *, root: Path, split: str, size: int | None, limit: int | None, seed: int, strict: bool, keep: str
+    ) -> ImageSet:
+        if size not in (None, self.side):
+            raise CodialError(
+                f"{self.name} is {self.side} pixels a side, not {size}; leave size out (views do the resizing)."
+            )
+        if keep == "files":
+            raise CodialError(f'{self.name} is read whole; leave keep out (keep="files" is for pictures in files).')
+        images = self.whole(root, split)
+        return images if limit is None else images.subset(limit, seed)
+
+
+class _Set(NamedTuple):
+    read: _Read
+    status: Callable[[Path], str]  # of the data root
+    splits: tuple[str, ...]
     download: Callable[[Path], None] | None = None  # None: nothing to download
 
 
-_READERS = {
-    "photos": _Reader(photos.read, photos.status, photos.SPLITS, photos.SIDE),
-    "cifar10": _Reader(cifar.read, cifar.status, cifar.SPLITS, cifar.SIDE, cifar.download),
-    "voc2007": _Reader(
-        lambda root, split: voc.read(root, 2007, split), partial(voc.status, year=2007), voc.SPLITS, voc.SIDE
-    ),
-    "voc2012": _Reader(
-        lambda root, split: voc.read(root, 2012, split), partial(voc.status, year=2012), voc.SPLITS, voc.SIDE
-    ),
+_SETS = {
+    "photos": _Set(_Whole("photos", photos.SIDE, photos.read), photos.status, photos.SPLITS),
+    "cifar10": _Set(_Whole("cifar10", cifar.SIDE, cifar.read), cifar.status, cifar.SPLITS, cifar.download),
+    "tiny-imagenet": _Set(tiny_imagenet.read, tiny_imagenet.status, tiny_imagenet.SPLITS),
+    "imagenet": _Set(imagenet.read, imagenet.status, imagenet.SPLITS),
+    "places205": _Set(places205.read, places205.status, places205.SPLITS),
+    "celeba": _Set(celeba.read, celeba.status, celeba.SPLITS),
+    "voc2007": _Set(partial(voc.read, year=2007), partial(voc.status, year=2007), voc.SPLITS),
+    "voc2012": _Set(partial(voc.read, year=2012), partial(voc.status, year=2012), voc.SPLITS),
 }
-SETS = tuple(_READERS)
+SETS = tuple(_SETS)
 
 
 def load_images(
@@ -50,15 +79,16 @@ def load_images(
     Args:
         source: a name of `SETS`, or the path of a folder. A string that is a name means the set, a `Path` always the
             folder ("./photos" does, too).
-        split: "train" or "test"; of a folder also "val", where it has one, and "all".
+        split: one of the set's, mostly "train" and "test"; of a folder also "val", where it has one, and "all".
         root: where the named sets lie; without it the environment variable CODIAL_DATA, then `data/` of the project.
-        size: of a folder's pictures, in pixels a side (96 if None). A named set keeps its own: leave it None.
+        size: in pixels a side, of pictures that lie in files (of a folder's 96 if None). Sets of one size keep their
+            own: leave it None.
         limit: how many pictures at most, chosen at random, every class by its share; None means all.
         seed: of that choice, 0 or more.
-        strict: of a folder: a picture that does not decode is an error, not skipped with a warning.
+        strict: of pictures in files: one that does not decode is an error, not skipped with a warning.
         download: fetch a public set first if it is missing.
-        keep: "memory" decodes all pictures at once; "files", for a folder, decodes each whenever it is asked for;
-            "auto" takes "files" when all would fill more than 4 GiB (`codial.data.folder.MEMORY_LIMIT`).
+        keep: "memory" decodes all pictures at once; "files" decodes each file whenever it is asked for;
+            "auto" takes "files" when all would fill more than 4 GiB (`codial.data.listed.MEMORY_LIMIT`).
 
     Returns:
         The set: an `ImageSet` (images [N, 3, H, W] uint8, labels [N] int64), or `PictureFiles` where it stays on disk.
@@ -67,26 +97,19 @@ def load_images(
         CodialError: whatever the caller can mend: an unknown name or split, missing or damaged files, a size that the
             set does not have, a number or a word out of range.
     """
-    if keep not in folder.KEEPS:
-        raise CodialError(f"keep is {keep!r}; expected one of: {', '.join(folder.KEEPS)}.")
+    if keep not in KEEPS:
+        raise CodialError(f"keep is {keep!r}; expected one of: {', '.join(KEEPS)}.")
     if limit is not None:
         check_whole("limit", limit, least=1)
         check_whole("seed", seed, least=0)
-    if not isinstance(source, str) or source not in _READERS:
+    if not isinstance(source, str) or source not in _SETS:
         return folder.read(_as_folder(source), split, size=size, limit=limit, seed=seed, strict=strict, keep=keep)
-    reader = _READERS[source]
-    check_split(split, reader.splits, source)
-    if size not in (None, reader.side):
-        raise CodialError(
-            f"{source} is {reader.side} pixels a side, not {size}; leave size out (views do the resizing)."
-        )
-    if keep == "files":
-        raise CodialError(f'{source} is read whole; leave keep out (keep="files" is for a folder of pictures).')
+    named = _SETS[source]
+    check_split(split, named.splits, source)
     place = data_root(root)
-    if download and reader.download is not None:
-        reader.download(place)
-    images = reader.read(place, split)
-    return images if limit is None else images.subset(limit, seed)
+    if download and named.download is not None:
+        named.download(place)
+    return named.read(root=place, split=split, size=size, limit=limit, seed=seed, strict=strict, keep=keep)
 
 
 def describe(name: str, root: str | Path | None = None) -> str:
@@ -95,9 +118,9 @@ def describe(name: str, root: str | Path | None = None) -> str:
     Raises:
         CodialError: no set has this name.
     """
-    if name not in _READERS:
+    if name not in _SETS:
         raise unknown("set", name, SETS)
-    return f"{name}: {_READERS[name].status(data_root(root))}"
+    return f"{name}: {_SETS[name].status(data_root(root))}"
 
 
 def data_root(root: str | Path | None = None) -> Path:

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import unicodedata
 from collections.abc import Collection
+from pathlib import Path
 
 from codial.errors import CodialError
 
@@ -32,6 +33,28 @@ def check_split(split: str, valid: Collection[str], owner: str) -> None:
     """
     if split not in valid:
         raise unknown(f"split of {owner}", split, valid)
+
+
+def serving(split: str, present: Collection[str]) -> str:
+    """Return the split that serves as the one asked for: many sets publish labels of `val` only, and test on it.
+
+    Args:
+        split: as it was asked for.
+        present: the splits that the set has; without "test" among them, "val" serves as it.
+    """
+    return "val" if split == "test" and "test" not in present else split
+
+
+def presence(folder: Path, splits: Collection[str]) -> str:
+    """Say in one line whether a set that no command downloads is there.
+
+    Args:
+        folder: where it lies or should lie.
+        splits: those that are there.
+    """
+    if splits:
+        return f"present in {folder}: {', '.join(splits)}"
+    return f"missing in {folder}; unpack its archives so that this folder is there, or say where it is (CODIAL_DATA)."
 
 
 def hashed_split(relative: str) -> str:

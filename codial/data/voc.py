@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from codial.data.files import PictureFiles
+from codial.data.listed import from_paths
+from codial.data.pictures import Pictures
 from codial.errors import CodialError
 
 CLASSES = (
@@ -83,14 +84,27 @@ class Segmented:
     mask: Path
 
 
-def read(root: Path, year: int, split: str, size: int = SIDE) -> PictureFiles:
+def read(
+    root: Path,
+    year: int,
+    split: str,
+    size: int | None = SIDE,
+    limit: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    keep: str = "files",
+) -> Pictures:
     """Read the pictures of a split, each with the tags of the 20 classes.
 
     Args:
         root: the folder that holds `VOCdevkit/`, that folder, or the year's in it.
         year: 2007 or 2012.
         split: "train", "val", "trainval" or "test" (of 2012 the organisers keep the test annotations).
-        size: side in pixels that the central squares are brought to.
+        size: side in pixels that the central squares are brought to; 224 if None.
+        limit: how many to choose at random.
+        seed: of that choice.
+        strict: a picture that does not decode is an error in memory, too, where otherwise it is left out.
+        keep: "memory", "files" or "auto", as `codial.load_images` has it.
 
     Returns:
         The set, in the official order, without labels; tags [N, 20].
@@ -100,11 +114,32 @@ def read(root: Path, year: int, split: str, size: int = SIDE) -> PictureFiles:
     """
     folder = locate(root, year)
     found = annotated(root, split, year)
-    paths = [item.path.relative_to(folder).as_posix() for item in found]
-    tags = torch.stack([item.tags for item in found])
-    labels = torch.full((len(found),), -1)
-    # Strict: no other picture may stand for one that does not decode, since it would have other tags.
-    return PictureFiles(f"voc{year}", split, folder, paths, labels, CLASSES, size, strict=True, tags=tags)
+    return from_paths(
+        f"voc{year}",
+        split,
+        folder,
+        [item.path.relative_to(folder).as_posix() for item in found],
+        torch.full((len(found),), -1),
+        CLASSES,
+        tags=torch.stack([item.tags for item in found]),
+        size=SIDE if size is None else size,
+        limit=limit,
+        seed=seed,
+        strict=strict,
+        keep=keep,
+    )
+
+
+def problems(root: Path, split: str, year: int) -> list[str]:
+    """Name what is missing of a split: its list, or pictures and annotations in it."""
+    folder = locate(root, year)
+    listed = folder / "ImageSets" / "Main" / f"{split}.txt"
+    try:
+        names = _names(listed)
+    except CodialError as error:
+        return [str(error)]
+    wanted = (path for name in names for path in (_picture(folder, name), folder / "Annotations" / f"{name}.xml"))
+    return [f"{path} does not exist" for path in wanted if not path.is_file()]
 
 
 def annotated(root: Path, split: str, year: int = 2007) -> list[Annotated]:

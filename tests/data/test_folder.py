@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codial.data import folder as folder_module
-from codial.data import load_images
+from codial.data import listed, load_images
 from codial.data.splits import hashed_split
 from codial.errors import CodialError
 
@@ -190,8 +189,8 @@ def test_no_readable_picture_is_an_error(tmp_path):
 
 def test_limit_decodes_only_what_it_chose(zoo, monkeypatch):
     asked = []
-    decode_all = folder_module.decode_all
-    monkeypatch.setattr(folder_module, "decode_all", lambda paths, size: asked.extend(paths) or decode_all(paths, size))
+    decode_all = listed.decode_all
+    monkeypatch.setattr(listed, "decode_all", lambda paths, size: asked.extend(paths) or decode_all(paths, size))
     images = load_images(zoo, "all", limit=2, seed=3)
     assert len(asked) == len(images) == 2
     assert images.labels.tolist() == [0, 1]  # one of each class

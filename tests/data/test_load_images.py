@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from codial.data import SETS, ImageSet, PictureFiles, data_root, describe, load_images
-from codial.data.folder import MEMORY_LIMIT
+from codial.data.listed import MEMORY_LIMIT
 from codial.errors import CodialError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ def test_a_folder_stays_on_disk_when_it_would_take_more_than_the_limit(monkeypat
     picture(Path("mine/a/1.png"))
     picture(Path("mine/b/1.png"))
     assert 1e9 < MEMORY_LIMIT < 1e10
-    monkeypatch.setattr("codial.data.folder.MEMORY_LIMIT", 2 * 3 * 50 * 50)  # bytes: two pictures of 50 x 50 fit
+    monkeypatch.setattr("codial.data.listed.MEMORY_LIMIT", 2 * 3 * 50 * 50)  # bytes: two pictures of 50 x 50 fit
     assert isinstance(load_images("mine", "all", size=50), ImageSet)
     assert isinstance(load_images("mine", "all", size=51), PictureFiles)
     assert isinstance(load_images("mine", "all", size=51, limit=1), ImageSet)
@@ -108,7 +108,7 @@ def test_a_folder_stays_on_disk_when_it_would_take_more_than_the_limit(monkeypat
 
 
 def test_a_named_set_is_in_memory(monkeypatch):
-    monkeypatch.setattr("codial.data.folder.MEMORY_LIMIT", 1)
+    monkeypatch.setattr("codial.data.listed.MEMORY_LIMIT", 1)
     for keep in ("auto", "memory"):
         assert isinstance(load_images("photos", "test", keep=keep), ImageSet)
     with pytest.raises(CodialError, match=r"photos is read whole; leave keep out"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from codial.data import PictureFiles, describe, load_images, voc
+from codial.data import ImageSet, PictureFiles, describe, load_images, voc
 from codial.errors import CodialError
 
 PERSON, DOG, CAT = (voc.CLASSES.index(name) for name in ("person", "dog", "cat"))
@@ -222,3 +222,38 @@ def test_the_real_ones(year):
         assert torch.equal(images.tags, tags_by_files(voc.locate(root, year), split))
     for item in voc.segmented(root, "val", year)[:20]:
         voc.masked(item)
+
+
+def test_what_load_images_takes_counts(folder):
+    root = folder.parents[1]
+    whole = load_images("voc2007", "trainval", root=root, size=32)
+    assert isinstance(whole, ImageSet)
+    part = load_images("voc2007", "trainval", root=root, size=16, limit=2, seed=1, keep="files")
+    assert isinstance(part, PictureFiles)
+    assert part.batch([0, 1]).shape == (2, 3, 16, 16)
+    rows = [whole.tags.tolist().index(row) for row in part.tags.tolist()]
+    assert rows == sorted(rows)
+    assert len(rows) == 2
+
+
+def test_a_damaged_picture_is_left_out_of_memory_with_its_tags(folder):
+    path, root = folder / "JPEGImages" / "000007.jpg", folder.parents[1]
+    files = voc.read(folder, 2007, "trainval")
+    path.write_bytes(path.read_bytes()[:-200])
+    sound = [place for place, name in enumerate(files.paths) if not name.endswith("000007.jpg")]
+    with pytest.warns(UserWarning, match="1 of 3 pictures") as caught:
+        images = load_images("voc2007", "trainval", root=root)
+    assert caught[0].filename == __file__
+    assert torch.equal(images.tags, files.tags[sound])
+    with pytest.raises(CodialError, match=r"000007\.jpg"):
+        load_images("voc2007", "trainval", root=root, strict=True)
+
+
+def test_problems_name_the_missing(folder):
+    root = folder.parents[1]
+    assert voc.problems(root, "trainval", 2007) == []
+    (folder / "Annotations" / "000007.xml").unlink()
+    assert voc.problems(root, "trainval", 2007) == [f"{folder}/Annotations/000007.xml does not exist"]
+    (folder / "ImageSets" / "Main" / "val.txt").unlink()
+    (problem,) = voc.problems(root, "val", 2007)
+    assert f"{folder}/ImageSets/Main/val.txt does not exist" in problem
