@@ -4,6 +4,7 @@ from codial.evaluate.transfer.classification import ClassificationConfig, Classi
 from codial.evaluate.transfer.detection import Detection, DetectionConfig, detect
 from codial.evaluate.transfer.report import TransferReport
 from codial.evaluate.transfer.segmentation import Segmentation, SegmentationConfig, segment
+from codial.evaluate.transfer.table import transfer_table
 
 __all__ = [
     "ClassificationConfig",
@@ -16,4 +17,5 @@ __all__ = [
     "classify",
     "detect",
     "segment",
+    "transfer_table",
 ]
