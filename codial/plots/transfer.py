@@ -12,7 +12,7 @@ from codial.data import voc
 from codial.evaluate.transfer.detection import Seen
 from codial.evaluate.transfer.segmentation import Shown
 from codial.plots.probes import run_colours
-from codial.plots.style import LABEL, PALETTE, SMALL, TITLE, new_figure, show_picture, subplots
+from codial.plots.style import GREY, LABEL, PALETTE, SMALL, TITLE, frame, new_figure, show_picture, subplots
 
 _LEAST = 0.1  # of a detection's probability, to be drawn
 _MOST = 4  # detections drawn in a picture
@@ -51,17 +51,19 @@ def found_boxes(shown: Mapping[str, Sequence[Seen]]) -> Figure:
         shown: by run, of the same pictures, as `Detection.shown`.
     """
     first = next(iter(shown.values()))
+    labels = {int(v) for each in shown.values() for seen in each for v in (*seen.truth.labels, *seen.found.labels)}
+    colours = dict(zip(sorted(labels), PALETTE * 3, strict=False))
     figure = new_figure(2.4 * (1 + len(shown)), 1.8 * len(first) + 0.4)
     grid = figure.subplots(len(first), 1 + len(shown), squeeze=False)
     for row, item in zip(grid, first, strict=True):
         picture = voc.pixels(item.truth.path)
         _show(row[0], picture)
         for box, label in zip(item.truth.boxes.tolist(), item.truth.labels.tolist(), strict=True):
-            _box(row[0], box, label, "")
+            _box(row[0], box, colours[label], voc.CLASSES[label])
     for column, each in enumerate(shown.values(), 1):
         for row, seen in zip(grid, each, strict=True):
             _show(row[column], voc.pixels(seen.truth.path))
-            _surest(row[column], seen)
+            _surest(row[column], seen, colours)
     for axes, title in zip(grid[0], ("what is there", *shown), strict=True):
         axes.set_title(title, fontsize=LABEL)
     return figure
@@ -102,19 +104,19 @@ def _show_mask(axes: Axes, mask: torch.Tensor, colours: Mapping[int, str]) -> No
     for number, colour in colours.items():
         palette[number] = torch.tensor([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=torch.uint8)
     _show(axes, palette[mask.long()].permute(2, 0, 1))
+    frame(axes, GREY, 0.5)
 
 
-def _surest(axes: Axes, seen: Seen) -> None:
+def _surest(axes: Axes, seen: Seen, colours: Mapping[int, str]) -> None:
     found = seen.found
     for place in found.scores.argsort(descending=True)[:_MOST].tolist():
         if (score := float(found.scores[place])) >= _LEAST:
-            _box(axes, found.boxes[place].tolist(), int(found.labels[place]), f" {score:.2f}")
+            label = int(found.labels[place])
+            _box(axes, found.boxes[place].tolist(), colours[label], f"{voc.CLASSES[label]} {score:.2f}")
 
 
-def _box(axes: Axes, box: Sequence[float], label: int, told: str) -> None:
+def _box(axes: Axes, box: Sequence[float], colour: str, told: str) -> None:
     left, top, right, bottom = box
-    colour = PALETTE[label % len(PALETTE)]
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.8))
-    axes.text(left + 2, top + 2, voc.CLASSES[label] + told, va="top", fontsize=SMALL - 1, color="white").set_bbox(
-        {"facecolor": colour, "edgecolor": "none", "pad": 1}
-    )
+    text = axes.text(left + 2, top + 2, told, va="top", fontsize=SMALL - 1, color="white")
+    text.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 1})
