@@ -26,7 +26,7 @@ paper's length, which takes a GPU and a day. Each run's report is kept in its
 below the data root."""
 EXAMPLES = """\
   codial transfer classification runs/photos/codial runs/photos/random
-  codial transfer detection runs/mine --steps 800 --lr 0.01 --scales 128,160 --scale 160
+  codial transfer detection runs/mine --steps 800 --lr 0.01 --scale 160
   codial transfer segmentation runs/mine --steps 200 --lr 0.01 --crop 160"""
 
 
