@@ -51,11 +51,16 @@ def retrieve(
         device: of a run's trunk; "auto" is a GPU when there is one.
 
     Raises:
-        CodialError: k is not in [1, len(gallery)], or both sets have labels, of different classes.
+        CodialError: k is not in [1, len(gallery)]; both sets have labels, of different classes; the gallery has
+            classes but no labels, and the queries have both.
     """
     if gallery.classes and queries.classes and gallery.classes != queries.classes:
         raise CodialError(
             f"The classes differ: {gallery.classes} in {gallery.name}, {queries.classes} in {queries.name}."
+        )
+    if gallery.classes and bool((queries.labels >= 0).any()) and not bool((gallery.labels >= 0).any()):
+        raise CodialError(
+            f"{gallery} has no labels, but {queries} has: no neighbour could be right. Name another split."
         )
     if not 1 <= k <= len(gallery):
         raise CodialError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery.")
