@@ -226,6 +226,29 @@ def test_data_checks_a_set(capsys):
     assert len(re.findall(r"fingerprint [0-9a-f]{16}", out)) == 2
 
 
+def test_data_check_names_what_is_broken(tmp_path, capsys):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "data_batch_2").write_bytes(b"damaged")
+    assert main(["data", "check", "cifar10", "--data-root", str(tmp_path)]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "cifar10/train: broken"
+    assert lines[1] == f"  {folder}/data_batch_1 is missing"
+    assert lines[2].startswith(f"  {folder}/data_batch_2 is damaged: MD5 ")
+    assert lines[6:] == ["cifar10/test: not there", f"  {folder}/test_batch does not exist"]
+
+
+def test_data_check_names_a_handful(tmp_path, capsys):
+    folder = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main"
+    folder.mkdir(parents=True)
+    (folder / "val.txt").write_text("".join(f"2008_{number:06}\n" for number in range(4)))
+    assert main(["data", "check", "voc2012", "--data-root", str(tmp_path)]) == 2
+    out = capsys.readouterr().out
+    assert "voc2012/val: broken" in out
+    assert out.count("is missing") == 5
+    assert "  and 3 more" in out
+
+
 def test_data_tells_of_pictures_that_do_not_decode(tmp_path, capsys, monkeypatch):
     from PIL import Image
 

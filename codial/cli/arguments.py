@@ -87,12 +87,15 @@ _EMBED_EXAMPLES = """\
 
 _DATA = """\
 List, get or check sets of pictures. `list` says for each named set whether it
-is there; `get` downloads a public one; `check` reads a set or a folder of your
-own whole, and says what is in it and which files do not decode. A folder may
-have a sub-folder a class, and train/ and test/ above them."""
+is there; `get` downloads a public one, or says where the others are given out.
+Stopped by Ctrl-C, it goes on from there when called again. `check` reads every
+split of a set, or a folder of your own, whole: how many pictures and classes,
+and which files are missing or broken; it ends with exit code 2 if some are. A
+folder may have a sub-folder a class, and train/ and test/ above them."""
 _DATA_EXAMPLES = """\
   codial data list
-  codial data get cifar10 --data-root /scratch/data
+  codial data get stl10 --data-root /scratch/data
+  codial data check voc2007
   codial data check ~/pictures"""
 
 _RUNS = """\

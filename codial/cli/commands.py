@@ -19,11 +19,11 @@ from torch import Tensor
 import codial
 import codial.config as configs
 from codial.ablations import ABLATIONS
-from codial.cli import figure, reproduce, sweep, table, transfer
+from codial.cli import data, figure, reproduce, sweep, table, transfer
 from codial.cli.arguments import parser
 from codial.cli.drawing import drawing, write
 from codial.comparison import by_name
-from codial.data import SETS, PictureFiles, Pictures, describe, load_images
+from codial.data import Pictures, load_images
 from codial.data.pictures import choose
 from codial.errors import CodialError
 from codial.evaluate import PROTOCOLS, LayerMap, project, trustworthiness
@@ -166,21 +166,6 @@ def _as_map(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
     return png(feature_maps({name: {layer: LayerMap(mapped, trustworthiness(found, mapped))}}, images))
 
 
-def _data(given: argparse.Namespace) -> None:
-    """List the named sets, get one, or read one whole and say what is in it."""
-    if given.action == "list":
-        print("\n".join(describe(name, given.data_root) for name in SETS))
-        return
-    if given.name is None:
-        raise CodialError(f"Say which: codial data {given.action} NAME, with one of {', '.join(SETS)}, or a folder.")
-    for split in ("train", "test"):
-        images = load_images(given.name, split, root=given.data_root, download=given.action == "get")
-        if isinstance(images, PictureFiles):
-            images.check()
-        print(f"{images}\n  fingerprint {images.fingerprint}; classes: {', '.join(images.classes) or 'none'}")
-        print("".join(f"  left out {reason}\n" for reason in images.skipped), end="")
-
-
 def _runs(given: argparse.Namespace) -> None:
     """Print a line for each run below a folder."""
     runs = list_runs(given.root)
@@ -292,7 +277,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "reproduce": reproduce.run,
     "embed": _embed,
     "transfer": transfer.run,
-    "data": _data,
+    "data": data.run,
     "runs": _runs,
     "publish": _publish,
 }

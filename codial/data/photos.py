@@ -84,6 +84,15 @@ def status(root: Path) -> str:
     return f"missing; get it with `{GET}`"
 
 
+def problems(root: Path, split: str) -> list[str]:
+    """Name the photograph that is neither kept nor installed, if there is one; all splits come from all of them."""
+    try:
+        photographs(root)
+    except CodialError as error:
+        return [str(error)]
+    return []
+
+
 def test_area(height: int, width: int) -> np.ndarray:
     """Mark what belongs to the test split: the third quarter from the left, from top to bottom.
 

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from codial.data import celeba, cifar, folder, imagenet, photos, places205, tiny_imagenet, voc
+from codial.data import celeba, cifar, cifar100, folder, imagenet, photos, places205, stl10, tiny_imagenet, voc
+from codial.data.download import get
 from codial.data.images import ImageSet
 from codial.data.listed import KEEPS
 from codial.data.pictures import Pictures, check_whole
@@ -27,7 +28,7 @@ class _Whole:
 
     name: str
     side: int  # pixels
-    whole: Callable[[Path, str], ImageSet]  # of the data root and a split
+    chosen: Callable[[Path, str, int | None, int], ImageSet]  # of the data root, a split, a limit and a seed
 
     def __call__(
         self, *, root: Path, split: str, size: int | None, limit: int | None, seed: int, strict: bool, keep: str
@@ -38,26 +39,43 @@ class _Whole:
             )
         if keep == "files":
             raise CodialError(f'{self.name} is read whole; leave keep out (keep="files" is for pictures in files).')
-        images = self.whole(root, split)
-        return images if limit is None else images.subset(limit, seed)
+        return self.chosen(root, split, limit, seed)
 
 
 class _Set(NamedTuple):
     read: _Read
-    status: Callable[[Path], str]  # of the data root
     splits: tuple[str, ...]
-    download: Callable[[Path], None] | None = None  # None: nothing to download
+    status: Callable[[Path], str]  # of the data root
+    problems: Callable[[Path, str], list[str]]  # of the data root and a split
+
+
+def _whole(name: str, side: int, read: Callable[[Path, str], ImageSet]) -> _Whole:
+    def chosen(root: Path, split: str, limit: int | None, seed: int) -> ImageSet:
+        images = read(root, split)
+        return images if limit is None else images.subset(limit, seed)
+
+    return _Whole(name, side, chosen)
+
+
+def _voc(year: int) -> _Set:
+    return _Set(
+        partial(voc.read, year=year), voc.SPLITS, partial(voc.status, year=year), partial(voc.problems, year=year)
+    )
 
 
 _SETS = {
-    "photos": _Set(_Whole("photos", photos.SIDE, photos.read), photos.status, photos.SPLITS),
-    "cifar10": _Set(_Whole("cifar10", cifar.SIDE, cifar.read), cifar.status, cifar.SPLITS, cifar.download),
-    "tiny-imagenet": _Set(tiny_imagenet.read, tiny_imagenet.status, tiny_imagenet.SPLITS),
-    "imagenet": _Set(imagenet.read, imagenet.status, imagenet.SPLITS),
-    "places205": _Set(places205.read, places205.status, places205.SPLITS),
-    "celeba": _Set(celeba.read, celeba.status, celeba.SPLITS),
-    "voc2007": _Set(partial(voc.read, year=2007), partial(voc.status, year=2007), voc.SPLITS),
-    "voc2012": _Set(partial(voc.read, year=2012), partial(voc.status, year=2012), voc.SPLITS),
+    "photos": _Set(_whole("photos", photos.SIDE, photos.read), photos.SPLITS, photos.status, photos.problems),
+    "cifar10": _Set(_whole("cifar10", cifar.SIDE, cifar.read), cifar.SPLITS, cifar.status, cifar.problems),
+    "cifar100": _Set(
+        _whole("cifar100", cifar.SIDE, cifar100.read), cifar100.SPLITS, cifar100.status, cifar100.problems
+    ),
+    "stl10": _Set(_Whole("stl10", stl10.SIDE, stl10.read), stl10.SPLITS, stl10.status, stl10.problems),
+    "tiny-imagenet": _Set(tiny_imagenet.read, tiny_imagenet.SPLITS, tiny_imagenet.status, tiny_imagenet.problems),
+    "imagenet": _Set(imagenet.read, imagenet.SPLITS, imagenet.status, imagenet.problems),
+    "places205": _Set(places205.read, places205.SPLITS, places205.status, places205.problems),
+    "celeba": _Set(celeba.read, celeba.SPLITS, celeba.status, celeba.problems),
+    "voc2007": _voc(2007),
+    "voc2012": _voc(2012),
 }
 SETS = tuple(_SETS)
 
@@ -107,8 +125,8 @@ def load_images(
     named = _SETS[source]
     check_split(split, named.splits, source)
     place = data_root(root)
-    if download and named.download is not None:
-        named.download(place)
+    if download:
+        get(source, place)
     return named.read(root=place, split=split, size=size, limit=limit, seed=seed, strict=strict, keep=keep)
 
 
@@ -118,9 +136,34 @@ def describe(name: str, root: str | Path | None = None) -> str:
     Raises:
         CodialError: no set has this name.
     """
+    splits_of(name)
+    return f"{name}: {_SETS[name].status(data_root(root))}"
+
+
+def splits_of(name: str) -> tuple[str, ...]:
+    """Return a named set's splits.
+
+    Raises:
+        CodialError: no set has this name.
+    """
     if name not in _SETS:
         raise unknown("set", name, SETS)
-    return f"{name}: {_SETS[name].status(data_root(root))}"
+    return _SETS[name].splits
+
+
+def problems(name: str, split: str, root: str | Path | None = None) -> list[str]:
+    """Say what is missing or broken in a split of a named set, a line each; no picture is decoded.
+
+    Raises:
+        CodialError: no set has this name, or the set no such split.
+    """
+    check_split(split, splits_of(name), name)
+    return _SETS[name].problems(data_root(root), split)
+
+
+def is_absent(found: list[str]) -> bool:
+    """Say whether problems are those of a split that is not there at all: that its list, or its first file, is not."""
+    return len(found) == 1 and "does not exist" in found[0]
 
 
 def data_root(root: str | Path | None = None) -> Path:

@@ -139,7 +139,7 @@ def problems(root: Path, split: str, year: int) -> list[str]:
     except CodialError as error:
         return [str(error)]
     wanted = (path for name in names for path in (_picture(folder, name), folder / "Annotations" / f"{name}.xml"))
-    return [f"{path} does not exist" for path in wanted if not path.is_file()]
+    return [f"{path} is missing" for path in wanted if not path.is_file()]
 
 
 def annotated(root: Path, split: str, year: int = 2007) -> list[Annotated]:

@@ -253,7 +253,7 @@ def test_problems_name_the_missing(folder):
     root = folder.parents[1]
     assert voc.problems(root, "trainval", 2007) == []
     (folder / "Annotations" / "000007.xml").unlink()
-    assert voc.problems(root, "trainval", 2007) == [f"{folder}/Annotations/000007.xml does not exist"]
+    assert voc.problems(root, "trainval", 2007) == [f"{folder}/Annotations/000007.xml is missing"]
     (folder / "ImageSets" / "Main" / "val.txt").unlink()
     (problem,) = voc.problems(root, "val", 2007)
     assert f"{folder}/ImageSets/Main/val.txt does not exist" in problem
