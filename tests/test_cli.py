@@ -364,7 +364,7 @@ def test_help_lists_every_command_with_a_sentence(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(re.search(rf"^    {command} +\w.+", shown, re.MULTILINE) for command in COMMANDS)
+    assert all(re.search(rf"^    {command}\s+\w.+", shown, re.MULTILINE) for command in COMMANDS)
 
 
 def test_the_installed_command_knows_its_version():

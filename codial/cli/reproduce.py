@@ -8,7 +8,7 @@ from codial.reproduce import BUDGETS, study
 from codial.sweep import sweep
 
 ABOUT = """\
-Make the study of CIFAR-10: train CODIAL, its parts and its rivals, the runs
+Make the study of CIFAR-10. Train CODIAL, its parts and its rivals, the runs
 that matter most first, probe all layers, search neighbours, and publish each
 run's settings, history and reports. `small` is for a CPU (minutes a run),
 `full` for a GPU. What is done is skipped, so the same command goes on after

@@ -8,8 +8,8 @@ from codial.errors import CodialError
 from codial.sweep import SWEEPS, Swept, plan, sweep
 
 ABOUT = """\
-Train many configurations one after another: presets, patterns of presets, or
-all that a table or a figure of the paper compares. Finished runs are skipped
+Train many configurations one after another. Name presets, patterns of presets,
+or what a table or a figure of the paper compares. Finished runs are skipped
 and begun ones go on, so the same command goes on after whatever stopped it. A
 configuration that fails stops no other; the exit code is then 2."""
 EXAMPLES = """\
