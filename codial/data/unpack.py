@@ -37,7 +37,7 @@ def _unzip(archive: Path, folder: Path) -> None:
         members = file.infolist()
         for member in members:
             path = PurePosixPath(member.filename.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
                 raise CodialError(f"{archive} was not unpacked: {member.filename!r} would lie outside {folder}.")
         for member in tqdm(members, desc=f"unpacking {archive.name}", unit=" files", delay=2):
             file.extract(member, folder)
