@@ -53,14 +53,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
-    """JupyterLab on the checkout: a function from a path below it to an address."""
+    """JupyterLab on the checkout: a function from a path on the server to an address."""
     home, token = tmp_path_factory.mktemp("jupyter"), secrets.token_hex(16)
     for name, text in SETTINGS.items():
         path = home / f"settings/@jupyterlab/{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     with _serving(home, token) as port:
-        yield lambda path: f"http://127.0.0.1:{port}/lab/tree/{path}?token={token}&reset"
+        yield lambda path: f"http://127.0.0.1:{port}/{path}?token={token}"
 
 
 @contextmanager
@@ -100,9 +100,11 @@ def _until_it_answers(address: str, server: subprocess.Popen, log: Path, seconds
 
 @pytest.fixture
 def notebook(browser, lab):
-    """Return a function that opens a copy of a notebook, with other parameters if given; one page a test."""
+    """Return a function that opens a copy of a notebook, with other parameters if given; kernels end with the test."""
     context = browser.new_context(viewport=SIZE)
     yield lambda path, parameters=None: Notebook(context.new_page(), lab, _copy(path, parameters or {}))
+    for session in context.request.get(lab("api/sessions")).json():
+        context.request.delete(lab(f"api/sessions/{session['id']}"))
     context.close()
 
 
@@ -125,7 +127,7 @@ class Notebook:
     def __init__(self, page, lab, path: Path) -> None:
         self.page = page
         page.set_default_timeout(60_000)
-        page.goto(lab(path.relative_to(PROJECT).as_posix()))
+        page.goto(lab(f"lab/tree/{path.relative_to(PROJECT).as_posix()}") + "&reset")
         self.wait_until_idle()  # before, JupyterLab would ask for a kernel
         self.cells = page.locator(".jp-Notebook .jp-CodeCell")
 
