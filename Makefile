@@ -23,7 +23,7 @@ define stage
 	echo "== $(1) $$end after $$SECONDS s"; exit $$code
 endef
 
-.PHONY: help setup notebooks refresh lab test test-faults bench format clean
+.PHONY: help setup notebooks refresh lab test test-faults test-ui bench format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test: $(READY)  ## check style and types, run all tests, compare every notebook 
 
 test-faults: $(READY)  ## only the tests that do damage (part of `make test`); their figures go to results/faults.json
 	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests -m faults
+
+test-ui: $(READY)  ## only the tests in a browser (part of `make test`; skipped without one); screenshots go to runs/ui
+	@$(BIN)/python -m pytest tests/ui -m ui
 
 bench: $(READY)  ## measure speed beside other libraries, into results/bench-DEVICE.json (NAMES="sampling" picks parts)
 	@$(BIN)/python -c 'import kornia' 2>/dev/null \

@@ -51,7 +51,19 @@ def test_help_is_the_default_goal_and_names_every_target(project):
     targets = re.search(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)[1].split()
     shown = make(project).stdout
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("make ")] == targets
-    expected = {"setup", "notebooks", "test", "test-faults", "lab", "refresh", "bench", "format", "clean", "help"}
+    expected = {
+        "setup",
+        "notebooks",
+        "test",
+        "test-faults",
+        "test-ui",
+        "lab",
+        "refresh",
+        "bench",
+        "format",
+        "clean",
+        "help",
+    }
     assert set(targets) == expected
 
 

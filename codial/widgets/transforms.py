@@ -145,6 +145,8 @@ def _controls(pictures: int, config: ViewsConfig) -> dict[str, Any]:
     made["mirror"] = ipywidgets.Checkbox(DEFAULTS["mirror"], description="mirror")
     options = [(NAMES[name], name) for name in PRIMARY]
     made["primary"] = ipywidgets.Dropdown(options=options, value=DEFAULTS["primary"], description="primary")
+    for control in made.values():
+        control.layout.width = "270px"  # three columns fit beside JupyterLab's list of files at 1280 pixels
     return {name: made[name] for name in DEFAULTS}
 
 
