@@ -10,7 +10,8 @@ from codial.reports import Group, groups
 from codial.runs import Run
 from codial.tables import laid_out, spread
 
-ENDS = {"pretext_accuracy": "pretext", "mi_js": "mi_js", "skl": "skl"}  # terms, and their columns
+# Terms at the end of a run: each one's column, what it is multiplied by there, and its decimals.
+ENDS = {"pretext_accuracy": ("pretext", 100, 1), "mi_js": ("mi_js", 1, 2), "skl": ("skl", 1, 1)}
 _END = 0.05  # part of a run, its last, over which terms are averaged
 
 
@@ -26,10 +27,10 @@ class Answer:
 
     def cells(self) -> tuple[str, ...]:
         """Return a line of a table."""
-        ends = {"pretext_accuracy": 100 * self.ends.get("pretext_accuracy", 0)} | {
-            name: value for name, value in self.ends.items() if name != "pretext_accuracy"
-        }
-        told = [f"{ends[name]:.{1 if name != 'mi_js' else 2}f}" if name in self.ends else "-" for name in ENDS]
+        told = [
+            f"{factor * self.ends[name]:.{decimals}f}" if name in self.ends else "-"
+            for name, (_, factor, decimals) in ENDS.items()
+        ]
         return self.says, *(spread(values) for values in self.layers.values()), spread(self.precision), *told
 
 
@@ -53,7 +54,7 @@ class Answers:
         )
 
     def __str__(self) -> str:
-        head = ("", *self.layers, "P@7", *ENDS.values())
+        head = ("", *self.layers, "P@7", *(column for column, *_ in ENDS.values()))
         return "\n\n".join(
             f"{question}\n{laid_out([head, *(answer.cells() for answer in answers)])}"
             for question, answers in self.found.items()
@@ -77,15 +78,14 @@ def answers(runs: Sequence[Run], source: str) -> Answers:
             " cifar10` makes the runs, and publishes them in results/."
         )
     found = {
-        question: [_answer(measured[system], says) for system, says in told.items() if system in measured]
+        question: [_answer(measured[system], says, source) for system, says in told.items() if system in measured]
         for question, told in questions().items()
     }
     kept = {question: given for question, given in found.items() if len(given) > 1}
     return Answers(kept, tuple(measured["codial"].probed(source)[0].accuracies))
 
 
-def _answer(group: Group, says: str) -> Answer:
-    (source,) = {run.config.data.source for run in group.runs}
+def _answer(group: Group, says: str, source: str) -> Answer:
     reports = group.probed(source)
     layers = {layer: [report.mean(layer) for report in reports] for layer in reports[0].accuracies}
     ends = {name: mean(values) for name in ENDS if (values := [v for run in group.runs for v in _end(run, name)])}

@@ -138,7 +138,7 @@ def sweep(
             try:
                 whole = all(_taken(step, each, stop, told) for step in steps)
             except KeyboardInterrupt:
-                pass
+                stop.set()  # what is not whole by now is left, as all that comes after it
             except Exception as error:  # of any kind: the others still get their turn
                 why = str(error) if isinstance(error, CodialError) else f"{type(error).__name__}: {error}"
                 failed.append((each, why))

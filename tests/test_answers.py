@@ -1,6 +1,7 @@
 """Answers to open questions are what the published reports and histories say."""
 
 import json
+import shutil
 from statistics import mean
 
 import pytest
@@ -46,6 +47,24 @@ def test_seeds_are_gathered_and_questions_without_another_answer_are_left_out(fo
     alone = answers(open_published("results/cifar10/codial, results/cifar10/codial-mi"), "cifar10")
     assert list(alone.found) == ["What does each part of the loss add?"]
     assert "alignment alone" in str(alone)
+
+
+def test_a_line_has_percent_for_the_pretext_and_a_dash_for_what_a_run_lacks(found):
+    (answer,) = [a for a in found.found["What does each part of the loss add?"] if a.system == "codial-cls"]
+    assert answer.cells()[-3:] == (f"{100 * answer.ends['pretext_accuracy']:.1f}", "-", "-")
+
+
+def test_numbers_may_be_of_another_set_than_was_learnt_from(found, tmp_path):
+    """As when runs of one set are probed on another: the reports' names say which."""
+    folders = []
+    for system in ("codial", "codial-cls"):
+        folders.append(tmp_path / system)
+        shutil.copytree(f"results/cifar10/{system}", folders[-1])
+        for path in folders[-1].glob("*-cifar10*.json"):
+            path.rename(path.with_name(path.name.replace("cifar10", "elsewhere")))
+    other = answers([codial.open_run(folder) for folder in folders], "elsewhere")
+    (given,) = other.found.values()
+    assert [answer.system for answer in given] == ["codial", "codial-cls"]
 
 
 def test_without_codials_own_run_there_is_nothing_to_compare_with():

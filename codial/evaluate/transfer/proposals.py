@@ -1,6 +1,7 @@
 """Where objects may be: boxes by selective search (Uijlings et al., IJCV 2013), in OpenCV's fast mode, kept on disk."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -111,15 +112,25 @@ def _kept(path: Path, folder: Path | None, config: ProposalConfig) -> Tensor:
     if folder is None:
         return selective_search(voc.pixels(path), config)
     file = folder / f"{_key(path, config)}.safetensors"
-    try:
-        boxes = load(file.read_bytes())["boxes"]
-        if boxes.ndim == 2 and boxes.shape[1] == 4:
-            return boxes
-    except (OSError, SafetensorError, KeyError):
-        pass  # missing or damaged
+    if file.exists() and (kept := _read(file)) is not None:
+        return kept
     boxes = selective_search(voc.pixels(path), config)
     write_safely(file, save({"boxes": boxes}))
     return boxes
+
+
+def _read(file: Path) -> Tensor | None:
+    """Return kept boxes; None, with a warning, where the file is damaged."""
+    try:
+        boxes = load(file.read_bytes())["boxes"]
+    except (OSError, SafetensorError, KeyError) as error:
+        why = str(error)
+    else:
+        if boxes.ndim == 2 and boxes.shape[1] == 4:
+            return boxes
+        why = f"boxes are {list(boxes.shape)}"
+    warnings.warn(f"{file} is damaged ({why}); its boxes are searched for again.", stacklevel=2)
+    return None
 
 
 def _key(path: Path, config: ProposalConfig) -> str:
