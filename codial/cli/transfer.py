@@ -31,7 +31,7 @@ EXAMPLES = """\
 
 
 def _classification(run: Run, root: Path, changes: dict[str, Any], options: dict[str, Any]) -> TransferReport:
-    train, val, test = (voc.read(root, 2007, split, run.config.views.size) for split in ("train", "val", "test"))
+    train, val, test = (voc.read(root, split, size=run.config.views.size) for split in ("train", "val", "test"))
     return classify(run, train, val, test, **options).report
 
 

@@ -7,13 +7,14 @@ list_eval_partition.txt (0 train, 1 val, 2 test). A part of the set will do, if 
 import re
 from itertools import zip_longest
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from codial.data.lines import absent, lines, numbered, wrong_line
-from codial.data.listed import from_paths
+from codial.data.listed import Options, from_paths
 from codial.data.pictures import Pictures
 from codial.data.splits import check_split, presence
 from codial.errors import CodialError
@@ -29,26 +30,14 @@ SIDE = 96  # room for 64-pixel crops
 _ROW = re.compile(rf"\S+( +-?1){{{TAGS}}} *")
 
 
-def read(
-    root: Path,
-    split: str,
-    *,
-    size: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    strict: bool = False,
-    keep: str = "auto",
-) -> Pictures:
-    """Read the pictures of a split; the other arguments are those of `codial.data.folder.read`.
+def read(root: Path, split: str, **options: Unpack[Options]) -> Pictures:
+    """Read the pictures of a split.
 
     Args:
         root: the folder that holds `celeba/`, or that folder itself.
         split: "train", "val" or "test".
-        size: side in pixels of the central squares (178 of 178 x 218); 96 if None.
-        limit: how many pictures to choose at random.
-        seed: of that choice.
-        strict: a picture that does not decode is an error.
-        keep: "memory", "files" or "auto".
+        options: those of `codial.data.listed.from_paths`; size is that of the central squares (178 of
+            178 x 218 pixels), 96 if None.
 
     Returns:
         The set, in the order of the lists, without labels; tags [N, 40], `classes` the attributes' names.
@@ -58,7 +47,6 @@ def read(
     """
     folder = locate(root)
     paths, tags, classes = _list(folder, split)
-    size = SIDE if size is None else size
     return from_paths(
         "celeba",
         split,
@@ -67,11 +55,8 @@ def read(
         torch.full((len(paths),), -1),
         classes,
         tags=tags,
-        size=size,
-        limit=limit,
-        seed=seed,
-        strict=strict,
-        keep=keep,
+        side=SIDE,
+        **options,
     )
 
 

@@ -8,12 +8,13 @@ reported on `val`: "test" means `val` here.
 import os
 import re
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 
 from codial.data.lines import lines, wrong_line
-from codial.data.listed import from_paths
+from codial.data.listed import Options, from_paths
 from codial.data.pictures import Pictures
 from codial.data.splits import check_split, presence, serving
 from codial.data.wordnet import class_folders, class_names, is_wnid, pictures
@@ -31,26 +32,13 @@ _HELD = ("train", "val")
 _FLAT = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
-def read(
-    root: Path,
-    split: str,
-    *,
-    size: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    strict: bool = False,
-    keep: str = "auto",
-) -> Pictures:
-    """Read the pictures of a split; the other arguments are those of `codial.data.folder.read`.
+def read(root: Path, split: str, **options: Unpack[Options]) -> Pictures:
+    """Read the pictures of a split.
 
     Args:
         root: the folder that holds `imagenet/`, or that folder itself.
         split: "train", "val" or "test" (the same as "val", and called so).
-        size: side in pixels of the central squares; 256 if None.
-        limit: how many pictures to choose at random.
-        seed: of that choice.
-        strict: a picture that does not decode is an error.
-        keep: "memory", "files" or "auto".
+        options: those of `codial.data.listed.from_paths`; size is the central squares' side, 256 if None.
 
     Returns:
         The set, ordered by class and name, a flat `val` by number. The classes are the folders of `train` (of `val`,
@@ -62,7 +50,6 @@ def read(
     """
     folder, split = locate(root), _held(split)
     paths, labels, wnids = _list(folder, split)
-    size = SIDE if size is None else size
     return from_paths(
         "imagenet",
         split,
@@ -70,11 +57,8 @@ def read(
         paths,
         torch.tensor(labels),
         class_names(wnids, _words(folder, wnids)),
-        size=size,
-        limit=limit,
-        seed=seed,
-        strict=strict,
-        keep=keep,
+        side=SIDE,
+        **options,
     )
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -18,6 +19,16 @@ KEEPS = ("auto", "memory", "files")
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pictures; "auto" leaves more than that in their files
 
 
+class Options(TypedDict, total=False):
+    """What a caller may ask of any set in files, as `from_paths` explains it."""
+
+    size: int | None
+    limit: int | None
+    seed: int
+    strict: bool
+    keep: str
+
+
 def from_paths(
     name: str,
     split: str,
@@ -27,6 +38,7 @@ def from_paths(
     classes: tuple[str, ...],
     *,
     tags: Tensor | None = None,
+    side: int = SIZE,
     size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -43,7 +55,8 @@ def from_paths(
         labels: [N] int64, an index into `classes`; -1 where there is no label.
         classes: the class names, or those of the tags.
         tags: [N, len(classes)] int8, where a picture may have several.
-        size: side in pixels; the shorter side is shrunk to it and the longer one cut, evenly. 96 if None.
+        side: the set's own, in pixels, where none is asked for.
+        size: side in pixels; the shorter side is shrunk to it and the longer one cut, evenly. `side` if None.
         limit: how many files to choose at random, before any is decoded.
         seed: of that choice.
         strict: a picture that does not decode is an error, not skipped with a warning. Files with tags that stay on
@@ -56,7 +69,7 @@ def from_paths(
     Raises:
         CodialError: a number is out of range; none of the pictures is readable; with `strict`, one is not.
     """
-    size = SIZE if size is None else size
+    size = side if size is None else size
     check_whole("size", size, least=1)
     if limit is not None:
         chosen = choose(labels, limit, seed)

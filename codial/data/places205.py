@@ -6,12 +6,13 @@ published, and results are reported on `val`: "test" means `val` here.
 """
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 
 from codial.data.lines import absent, numbered
-from codial.data.listed import from_paths
+from codial.data.listed import Options, from_paths
 from codial.data.pictures import Pictures
 from codial.data.splits import check_split, presence, serving
 from codial.errors import CodialError
@@ -26,26 +27,13 @@ _HELD = ("train", "val")
 _PICTURES = ("images256", "data/vision/torralba/deeplearning/images256")
 
 
-def read(
-    root: Path,
-    split: str,
-    *,
-    size: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    strict: bool = False,
-    keep: str = "auto",
-) -> Pictures:
-    """Read the pictures of a split; the other arguments are those of `codial.data.folder.read`.
+def read(root: Path, split: str, **options: Unpack[Options]) -> Pictures:
+    """Read the pictures of a split.
 
     Args:
         root: the folder that holds `places205/`, or that folder itself.
         split: "train", "val" or "test" (the same as "val", and called so).
-        size: side in pixels; 256 if None.
-        limit: how many pictures to choose at random.
-        seed: of that choice.
-        strict: a picture that does not decode is an error.
-        keep: "memory", "files" or "auto".
+        options: those of `codial.data.listed.from_paths`; size is the side in pixels, 256 if None.
 
     Returns:
         The set, in the order of the list. Classes are named by categories_places205.csv, or by the pictures' folders
@@ -56,7 +44,6 @@ def read(
     """
     folder, split = locate(root), _held(split)
     paths, labels, classes = _list(folder, split)
-    size = SIDE if size is None else size
     return from_paths(
         "places205",
         split,
@@ -64,11 +51,8 @@ def read(
         paths,
         torch.from_numpy(labels),
         classes,
-        size=size,
-        limit=limit,
-        seed=seed,
-        strict=strict,
-        keep=keep,
+        side=SIDE,
+        **options,
     )
 
 

@@ -7,12 +7,13 @@ therefore means `val` here, whether `test/` is there or not, and its pictures ar
 
 import os
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from codial.data.lines import absent, lines, wrong_line
-from codial.data.listed import from_paths
+from codial.data.listed import Options, from_paths
 from codial.data.pictures import Pictures
 from codial.data.splits import check_split, presence, serving
 from codial.data.wordnet import class_folders, class_names, is_wnid, pictures
@@ -25,26 +26,13 @@ SIDE = 64
 _HELD = ("train", "val", "unlabeled")
 
 
-def read(
-    root: Path,
-    split: str,
-    *,
-    size: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    strict: bool = False,
-    keep: str = "auto",
-) -> Pictures:
-    """Read the pictures of a split; the other arguments are those of `codial.data.folder.read`.
+def read(root: Path, split: str, **options: Unpack[Options]) -> Pictures:
+    """Read the pictures of a split.
 
     Args:
         root: the folder that holds `tiny-imagenet-200/`, or that folder itself.
         split: "train", "val", "test" (the same as "val", and called so) or "unlabeled".
-        size: side in pixels; 64 if None.
-        limit: how many pictures to choose at random.
-        seed: of that choice.
-        strict: a picture that does not decode is an error.
-        keep: "memory", "files" or "auto".
+        options: those of `codial.data.listed.from_paths`; size is the side in pixels, 64 if None.
 
     Returns:
         The set, 200 classes in the order of their WordNet identities, named by their first word in words.txt. Training
@@ -56,7 +44,6 @@ def read(
     folder, split, wnids = locate(root), _held(split), _wnids(locate(root))
     paths, labels = _list(folder, split, wnids)
     classes = class_names(wnids, _words(folder / "words.txt", wnids))
-    size = SIDE if size is None else size
     return from_paths(
         "tiny-imagenet",
         split,
@@ -64,11 +51,8 @@ def read(
         paths,
         labels,
         classes,
-        size=size,
-        limit=limit,
-        seed=seed,
-        strict=strict,
-        keep=keep,
+        side=SIDE,
+        **options,
     )
 
 

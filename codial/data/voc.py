@@ -7,6 +7,7 @@ and SegmentationClass/ID.png. Boxes and masks are drawn on the pixels as stored,
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from codial.data.listed import from_paths
+from codial.data.listed import Options, from_paths
 from codial.data.pictures import Pictures
 from codial.errors import CodialError
 
@@ -84,27 +85,14 @@ class Segmented:
     mask: Path
 
 
-def read(
-    root: Path,
-    year: int,
-    split: str,
-    size: int | None = SIDE,
-    limit: int | None = None,
-    seed: int = 0,
-    strict: bool = False,
-    keep: str = "files",
-) -> Pictures:
+def read(root: Path, split: str, year: int = 2007, **options: Unpack[Options]) -> Pictures:
     """Read the pictures of a split, each with the tags of the 20 classes.
 
     Args:
         root: the folder that holds `VOCdevkit/`, that folder, or the year's in it.
-        year: 2007 or 2012.
         split: "train", "val", "trainval" or "test" (of 2012 the organisers keep the test annotations).
-        size: side in pixels that the central squares are brought to; 224 if None.
-        limit: how many to choose at random.
-        seed: of that choice.
-        strict: a picture that does not decode is an error in memory, too, where otherwise it is left out.
-        keep: "memory", "files" or "auto", as `codial.load_images` has it.
+        year: 2007 or 2012.
+        options: those of `codial.data.listed.from_paths`; size is the central squares' side, 224 if None.
 
     Returns:
         The set, in the official order, without labels; tags [N, 20].
@@ -122,11 +110,8 @@ def read(
         torch.full((len(found),), -1),
         CLASSES,
         tags=torch.stack([item.tags for item in found]),
-        size=SIDE if size is None else size,
-        limit=limit,
-        seed=seed,
-        strict=strict,
-        keep=keep,
+        side=SIDE,
+        **options,
     )
 
 

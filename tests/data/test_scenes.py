@@ -20,7 +20,7 @@ def test_the_readers_read_them(root):
         assert len(voc.annotated(root, split)) == count
     assert len(voc.segmented(root, "train")) == 6
     assert len(voc.segmented(root, "val")) == 3
-    images = voc.read(root, 2007, "test")
+    images = voc.read(root, "test")
     assert len(images) == 3
     assert bool((images.tags.sum(1) >= 1).all())
 

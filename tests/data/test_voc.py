@@ -80,7 +80,7 @@ def test_tags_are_those_of_the_files_by_class(folder, split):
 
 
 def test_tags_and_pictures(folder):
-    images = voc.read(folder, 2007, "trainval", size=32)
+    images = voc.read(folder, "trainval", size=32, keep="files")
     assert isinstance(images, PictureFiles)
     assert images.tags[:, [CAT, DOG, PERSON]].tolist() == [[0, 1, -1], [0, 0, 1], [-1, 0, 0]]
     assert images.batch([0, 2]).shape == (2, 3, 32, 32)
@@ -183,13 +183,13 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation><object><
 def test_a_bad_annotation_is_named(folder, content, reason):
     (folder / "Annotations" / "000007.xml").write_bytes(content)
     with pytest.raises(CodialError, match=rf"Annotations/000007.xml .*{reason}"):
-        voc.read(folder, 2007, "val")
+        voc.read(folder, "val")
 
 
 def test_a_damaged_picture_is_named(folder):
     path = folder / "JPEGImages" / "000007.jpg"
     path.write_bytes(path.read_bytes()[:-200])
-    images = voc.read(folder, 2007, "trainval")
+    images = voc.read(folder, "trainval", keep="files")
     with pytest.raises(CodialError, match=r"000007.jpg: .*truncated"):
         images.batch([1])
     with pytest.raises(CodialError, match=r"000007.jpg does not decode"):
@@ -218,7 +218,7 @@ def test_a_bad_mask_is_named(folder, mask, reason):
 def test_the_real_ones(year):
     root = Path(os.environ["CODIAL_TEST_SETS"])
     for split in ("train", "val", "trainval"):
-        images = voc.read(root, year, split)
+        images = voc.read(root, split, year)
         assert torch.equal(images.tags, tags_by_files(voc.locate(root, year), split))
     for item in voc.segmented(root, "val", year)[:20]:
         voc.masked(item)
@@ -238,7 +238,7 @@ def test_what_load_images_takes_counts(folder):
 
 def test_a_damaged_picture_is_left_out_of_memory_with_its_tags(folder):
     path, root = folder / "JPEGImages" / "000007.jpg", folder.parents[1]
-    files = voc.read(folder, 2007, "trainval")
+    files = voc.read(folder, "trainval", keep="files")
     path.write_bytes(path.read_bytes()[:-200])
     sound = [place for place, name in enumerate(files.paths) if not name.endswith("000007.jpg")]
     with pytest.warns(UserWarning, match="1 of 3 pictures") as caught:
