@@ -30,13 +30,13 @@ on. Ctrl-C ends the step under way and saves; the same command goes on from
 there, and returns at once when the run is finished. Presets are named
 SYSTEM/SCALE: codial, its ablations such as codial-cls (see --list), rotnet,
 decouple, globstat, deepcluster, knowtrans, spotartifacts, cmc, supervised or
-random (untrained) at photos or cifar10 (a laptop), recommended or paper (a
-GPU)."""
+random (untrained) at photos, short or cifar10 (a laptop), recommended or paper
+(a GPU)."""
 _PRETRAIN_EXAMPLES = """\
   codial pretrain --list                  the presets
   codial pretrain codial/photos --show    every setting that --set can change
-  codial pretrain codial/photos --set train.epochs=2 --out runs/short
-  codial pretrain runs/short/config.json --set seed=1 --out runs/short-1
+  codial pretrain codial/photos --set train.epochs=2 --out runs/quick
+  codial pretrain runs/quick/config.json --set seed=1 --out runs/quick-1
   codial pretrain codial/cifar10 --set data.source=~/pictures --out runs/mine"""
 
 _PROBE = """\
