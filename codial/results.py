@@ -10,6 +10,7 @@ from codial.runs import Run
 from codial.writing import write_safely
 
 KEPT = ("config.json", "history.jsonl", "provenance.json")
+WEIGHTS = "results/weights"  # below the project: exported weights, each folder opened by its name
 
 
 def publish(run: Run, root: str | Path = "results") -> Path:

@@ -25,7 +25,7 @@ import torch
 
 import codial.config as configs
 from codial import writing
-from codial.checkpoints import load_exactly, newest, newest_note, read_tensors, require_whole
+from codial.checkpoints import load_exactly, newest, newest_note, read_note, read_tensors, require_whole
 from codial.config import Config
 from codial.errors import CodialError
 from codial.models import Trunk, build_trunk
@@ -92,7 +92,7 @@ class Run:
         return path
 
     def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> Trunk:
-        """Return the trained trunk in evaluation mode.
+        """Return the trained trunk in evaluation mode; an exported one has no dense layers (`Trunk.layers`).
 
         Args:
             which: "last" or "best" (highest kNN accuracy) checkpoint.
@@ -104,6 +104,9 @@ class Run:
         path = self.checkpoint(which)
         weights = {k.removeprefix("model.trunk."): v for k, v in read_tensors(path, "model.trunk.").items()}
         trunk = build_trunk(self.config)
+        if layers := read_note(path).get("layers"):
+            trunk.layers = tuple(layers)
+            weights = {k: v for k, v in trunk.state_dict().items() if not set(layers) & set(k.split("."))} | weights
         load_exactly(trunk, weights, path)
         return trunk.eval().to(device)
 

@@ -28,7 +28,7 @@ LAYERS = (
     {"scale"},
     {"reports"},
     {"tables"},
-    {"answers", "papertables", "sweep"},
+    {"answers", "export", "papertables", "sweep"},
     {"reproduce"},
     {ROOT},
     {"plots"},
