@@ -46,4 +46,6 @@ def _unzip(archive: Path, folder: Path) -> None:
 def _untar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as file:
         for member in tqdm(file, desc=f"unpacking {archive.name}", unit=" files", delay=2):
+            if not (member.isfile() or member.isdir()):  # through links, filters have been got round
+                raise CodialError(f"{archive} was not unpacked: {member.name!r} is a link or a device, as no set has.")
             file.extract(member, folder, filter="data")
