@@ -11,7 +11,7 @@ from codial import writing
 from codial.errors import CodialError
 from codial.writing import append_line, write_safely
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.faults("full disk or closed folder")
 
 
 def test_a_file_is_written_over_an_older_one(tmp_path):

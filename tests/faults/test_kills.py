@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -58,15 +59,15 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(steady, few, 
     """About fifteen moments for each system; each run goes on until it is killed or done."""
     whole, seconds = steady
     moments = random.Random(f"{seed} {whole.config.objective.system}")
-    kills = runs = 0
-    while kills < MOMENTS // 2:
+    left, runs = MOMENTS // 2, 0
+    while left:
         folder = tmp_path / str(runs)
-        while not (folder / "config.json").exists() or not codial.open_run(folder).finished:
-            if kills == MOMENTS // 2:
-                go(whole.config, folder, few)
-            elif not killed_after(moments.uniform(0, seconds / 3), whole.config, folder):
-                kills += 1
+        with ExitStack() as kills:
+            while not (folder / "config.json").exists() or not codial.open_run(folder).finished:
+                if not left:
+                    go(whole.config, folder, few)
+                elif not killed_after(moments.uniform(0, seconds / 3), whole.config, folder):
+                    kills.enter_context(ledger.fault("SIGKILL at a random moment"))
+                    left -= 1
+            assert_same_run(codial.open_run(folder), whole)
         runs += 1
-        assert_same_run(codial.open_run(folder), whole)
-    ledger["kills (SIGKILL) at random moments"] += kills
-    ledger["runs that were killed and ended with the same numbers, bit for bit"] += runs
