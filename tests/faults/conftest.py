@@ -43,10 +43,10 @@ class Ledger:
         with within(SECONDS):
             try:
                 read()
-                what = "read"
+                what, why = "read", "-"
             except CodialError as error:
-                assert str(error)
-                what = "refused"
+                what, why = "refused", str(error)
+        assert why
         assert most_memory() - before < MEGABYTES
         counts["crashes"] -= 1
         counts[what] += 1
@@ -100,7 +100,7 @@ def pytest_terminal_summary(terminalreporter, config):
     if not any(part["by kind"] for part in told.values()):
         return
     terminalreporter.section("faults")
-    for name, part in told.items():
+    for part in told.values():
         for kind, counts in part["by kind"].items():
             terminalreporter.write_line(f"{kind}: {listed(counts)}")
     terminalreporter.write_line("")
