@@ -13,6 +13,7 @@ import pytest
 from alike import assert_same_run, go
 
 import codial
+from codial import checkpoints, runs
 from codial.config import SpotArtifactsOptions, ViewsConfig, to_dict
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -71,3 +72,53 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(steady, few, 
                     left -= 1
             assert_same_run(codial.open_run(folder), whole)
         runs += 1
+
+
+class Killed(BaseException):
+    """What no handler catches."""
+
+
+def test_a_run_killed_at_any_write_resumes_to_the_same_numbers(tiny, tiny_run, few, tmp_path, monkeypatch, ledger):
+    """Before and in the middle of each file operation, one after another, until none is left to kill at."""
+    moments = 0
+
+    def dying_at(number, half_way):
+        count = 0
+
+        def counted(write, leave_half):
+            def wrapped(*arguments, **options):
+                nonlocal count
+                count += 1
+                if count > number:
+                    if half_way:
+                        leave_half(*arguments)
+                    raise Killed
+                write(*arguments, **options)
+
+            return wrapped
+
+        def half_a_file(path, data):
+            path.with_name(path.name + ".part").write_bytes(data[: len(data) // 2])
+
+        def half_a_line(folder, line):
+            with (folder / "history.jsonl").open("a") as file:
+                file.write(json.dumps(line)[:20])
+
+        for module in (checkpoints, runs):
+            monkeypatch.setattr(module, "write_safely", counted(module.write_safely, half_a_file))
+        monkeypatch.setattr(runs, "append_line", counted(runs.append_line, half_a_line))
+
+    for number in range(1000):
+        folder, half_way = tmp_path / str(number), number % 2 == 1
+        dying_at(number, half_way)
+        try:
+            go(tiny, folder, few)
+            break
+        except Killed:
+            moments += 1
+        finally:
+            monkeypatch.undo()
+        with ledger.fault("killed at a write, or in its middle"):
+            assert_same_run(go(tiny, folder, few), tiny_run)
+    # Two files at birth, six lines of history, one `last` after the first epoch and one at the end, `best` at times.
+    assert moments >= 11

@@ -167,6 +167,18 @@ def test_nothing_in_a_config_is_executed(trap, tiny, few, tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_parameters_of_notebooks_in_yaml_are_read_safely(tmp_path, monkeypatch):
+    """`papermill -f FILE` is the one place where YAML is read."""
+    monkeypatch.chdir(tmp_path)
+    iorw = pytest.importorskip("papermill.iorw")
+    (tmp_path / "good.yaml").write_text("epochs: 3")
+    assert iorw.read_yaml_file(str(tmp_path / "good.yaml")) == {"epochs": 3}
+    (tmp_path / "bad.yaml").write_text("epochs: !!python/object/apply:os.mkdir [pwned]")
+    with pytest.raises(Exception, match="could not determine a constructor"):
+        iorw.read_yaml_file(str(tmp_path / "bad.yaml"))
+    assert not (tmp_path / "pwned").exists()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400) | st.just("9" * 5000),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
