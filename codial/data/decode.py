@@ -32,7 +32,7 @@ EXTENSIONS = (
     ".pgm",
     ".pnm",
 )
-LARGE = 2**24  # pixels; larger pictures take turns, so that a folder of them fits memory, too
+LARGE = 2**25  # pixels; larger pictures take turns, so that a folder of them fits memory, too
 WORKERS = min(8, os.cpu_count() or 1)  # threads are enough: Pillow decodes outside the GIL
 
 _ORIENTATION = 0x0112  # the EXIF tag
