@@ -28,7 +28,7 @@ from codial import writing
 from codial.checkpoints import load_exactly, newest, newest_note, read_note, read_tensors, require_whole
 from codial.config import Config
 from codial.errors import CodialError
-from codial.models import Trunk, build_trunk
+from codial.models import TAPS, Trunk, build_trunk
 from codial.stored import parse_values, read_values, require_kinds
 from codial.writing import make_folder, write_safely
 
@@ -115,15 +115,22 @@ class Run:
         path = self.checkpoint(which)
         weights = {k.removeprefix("model.trunk."): v for k, v in read_tensors(path, "model.trunk.").items()}
         trunk = build_trunk(self.config)
-        if layers := read_note(path).get("layers"):
-            trunk.layers = tuple(layers)
-            weights = {k: v for k, v in trunk.state_dict().items() if not set(layers) & set(k.split("."))} | weights
+        trunk.layers = layers = _layers(path)
+        weights = {k: v for k, v in trunk.state_dict().items() if not set(layers) & set(k.split("."))} | weights
         load_exactly(trunk, weights, path)
         return trunk.eval().to(device)
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"at epoch {self.progress.get('epoch', 0)}"
         return f"Run({self.config.name}, {state})"
+
+
+def _layers(path: Path) -> tuple[str, ...]:
+    """Return the layers that a checkpoint has weights for: all, unless it was exported."""
+    layers = read_note(path).get("layers", TAPS)
+    if not isinstance(layers, list | tuple) or not set(map(str, layers)) <= set(TAPS):
+        raise CodialError(f"{path} is damaged, or of another version of codial: layers is {layers!r:.60}.")
+    return tuple(layers)
 
 
 def open_run(folder: str | Path) -> Run:

@@ -103,6 +103,15 @@ def test_a_damaged_one_and_one_that_lacks_a_layer_are_refused(probed, tmp_path):
         codial.open_run(folder).trunk()
 
 
+@pytest.mark.parametrize("layers", [5, ["conv9"], [["conv1"]], {"a": 1}])
+def test_layers_that_are_none_are_refused(layers, probed, tmp_path):
+    folder = export(probed[0], tmp_path)
+    path = folder / "checkpoints/last.safetensors"
+    codial.checkpoints.save_checkpoint(path, load_file(path), {"step": 1, "layers": layers})
+    with pytest.raises(CodialError, match="of another version of codial: layers is"):
+        codial.open_run(folder).trunk()
+
+
 def test_nothing_of_others_is_overwritten_and_no_half_run_exported(probed, tiny, tmp_path):
     (tmp_path / "out/tiny-photos").mkdir(parents=True)
     with pytest.raises(CodialError, match="no exported one; choose another name"):
