@@ -58,8 +58,9 @@ class HandControls:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the controls say."""
-        return {name: control.value for name, control in self.controls.items()}
+        """What the controls say, without the tails that steps of 0.01 leave."""
+        values = {name: control.value for name, control in self.controls.items()}
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
     def tell(self, seed: int) -> None:
         """Write anew what makes the same figure in Python."""

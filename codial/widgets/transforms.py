@@ -1,6 +1,7 @@
 """Explore transforms: a picture's views as the network gets them, or one view made by hand, and a run's belief."""
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -148,7 +149,7 @@ class TransformExplorer:
                 return
             self._doing = True
             try:
-                self.message.value = doing
+                self.message.value = escape(doing)
                 action()
                 if self._shown:
                     self._draw()
