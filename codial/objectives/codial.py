@@ -34,6 +34,7 @@ class Codial(Objective):
         options = config.objective
         assert isinstance(options, CodialOptions)
         self.options, self.classes = options, len(config.views.primary)
+        self.transforms = config.views.primary if options.cls_weight > 0 else ()
         self.trunk = AlexNet(config.model, config.views.size)
         half = self.trunk.features // 2
         decoupled, split = options.head == "decoupled", options.head == "split"

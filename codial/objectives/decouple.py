@@ -57,7 +57,7 @@ class Decouple(Objective):
                 f"Decouple remembers every picture of the set, of which it is told {pictures}; expected 1 or more. Give"
                 " `objectives.build` their number."
             )
-        self.options = options
+        self.options, self.transforms = options, config.views.primary
         self.trunk = AlexNet(config.model, config.views.size)
         half = self.trunk.features // 2
         self.classifier = nn.Linear(half, len(config.views.primary))

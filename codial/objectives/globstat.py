@@ -10,7 +10,7 @@ from codial.config import Config, GlobStatOptions, TrainConfig
 from codial.models import AlexNet, Inpainter, PatchDiscriminator
 from codial.objectives.protocol import Batch, Objective, Terms, adamw
 
-_CLASSES = 6  # plain, inpainted, three turns, warp
+_CLASSES = ("turn0", "inpainted", "turn90", "turn180", "turn270", "warp")
 _NOISE = 0.1  # deviation, of pixels in [-1, 1]
 
 
@@ -39,6 +39,7 @@ class GlobStat(Objective):
         config: of the run; `config.objective` holds GlobStat's options.
     """
 
+    transforms = _CLASSES
     turns: Tensor
     outside: Tensor
 
@@ -48,7 +49,7 @@ class GlobStat(Objective):
         assert isinstance(options, GlobStatOptions)
         self.options, self.side = options, options.side(config.views.size)
         self.trunk = AlexNet(config.model, config.views.size)
-        self.classifier = nn.Linear(self.trunk.features, _CLASSES)
+        self.classifier = nn.Linear(self.trunk.features, len(_CLASSES))
         self.inpainter = Inpainter(options.width, config.model)
         self.discriminator = PatchDiscriminator(options.width)
         self.register_buffer("turns", torch.tensor((0, 2, 3, 4)), persistent=False)  # classes of the first four views

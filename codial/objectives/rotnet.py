@@ -22,6 +22,7 @@ class RotNet(Objective):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.transforms = config.views.primary
         self.trunk = AlexNet(config.model, config.views.size)
         self.classifier = nn.Linear(self.trunk.features, len(config.views.primary))
 
