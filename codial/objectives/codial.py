@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from codial.config import CodialOptions, Config
 from codial.information import beta_at, js_bound, sampled_symmetrised_kl, symmetrised_kl
 from codial.models import AlexNet, Critic, StochasticHead, to_gaussian
-from codial.objectives.protocol import Batch, Draws, Objective, Terms
+from codial.objectives.protocol import Batch, Confusion, Draws, Objective, Terms, confused
 
 
 class Codial(Objective):
@@ -33,7 +33,7 @@ class Codial(Objective):
         super().__init__()
         options = config.objective
         assert isinstance(options, CodialOptions)
-        self.options, self.classes = options, len(config.views.primary)
+        self.options, self.names, self.classes = options, config.views.primary, len(config.views.primary)
         self.trunk = AlexNet(config.model, config.views.size)
         half = self.trunk.features // 2
         decoupled, split = options.head == "decoupled", options.head == "split"
@@ -62,6 +62,11 @@ class Codial(Objective):
             loss = loss + self.options.mi_weight * (beta * skl - mi_js)  # equations 6 and 7
             found |= {"mi_js": mi_js, "skl": skl, "beta": beta}
         return {"loss": loss} | found
+
+    def confusion(self, batch: Batch) -> Confusion:
+        """Return what each primary transform is taken for."""
+        for_class, _ = self._shares(self.trunk(batch.views.images.flatten(0, 1)))
+        return confused(self.names, self.classifier(for_class), batch.views.labels.flatten())
 
     def _shares(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the classifier and what the stochastic head read."""

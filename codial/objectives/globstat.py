@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy, mse_loss, relu
 
 from codial.config import Config, GlobStatOptions, TrainConfig
 from codial.models import AlexNet, Inpainter, PatchDiscriminator
-from codial.objectives.protocol import Batch, Objective, Terms, adamw
+from codial.objectives.protocol import Batch, Confusion, Objective, Terms, adamw, confused
 
-_CLASSES = 6  # plain, inpainted, three turns, warp
+_CLASSES = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
 _NOISE = 0.1  # deviation, of pixels in [-1, 1]
 
 
@@ -48,7 +48,7 @@ class GlobStat(Objective):
         assert isinstance(options, GlobStatOptions)
         self.options, self.side = options, options.side(config.views.size)
         self.trunk = AlexNet(config.model, config.views.size)
-        self.classifier = nn.Linear(self.trunk.features, _CLASSES)
+        self.classifier = nn.Linear(self.trunk.features, len(_CLASSES))
         self.inpainter = Inpainter(options.width, config.model)
         self.discriminator = PatchDiscriminator(options.width)
         self.register_buffer("turns", torch.tensor((0, 2, 3, 4)), persistent=False)  # classes of the first four views
@@ -108,8 +108,13 @@ class GlobStat(Objective):
 
     def shown(self, batch: Batch) -> dict[str, Tensor]:
         """Return the pictures of its six classes; every second plain or turned one has an autoencoded patch."""
-        names = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
-        return dict(zip(names, self.pictures(batch).unbind(1), strict=True))
+        return dict(zip(_CLASSES, self.pictures(batch).unbind(1), strict=True))
+
+    def confusion(self, batch: Batch) -> Confusion:
+        """Return what each of the six classes is taken for."""
+        pictures = self.pictures(batch)
+        labels = torch.arange(len(_CLASSES), device=pictures.device).repeat(len(pictures))
+        return confused(_CLASSES, self.classifier(self.trunk(pictures.flatten(0, 1))), labels)
 
     def _paint(self, batch: Batch) -> _Painted:
         """Draw windows, paint what they show and put it back."""
