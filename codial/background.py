@@ -14,8 +14,9 @@ from codial.runs import Run, open_run
 class Background:
     """Train a run on a thread: start, pause, resume and stop it from any other one.
 
-    The numbers are those of `codial.pretrain` in the foreground. The thread prints nothing, and ends with the process;
-    what it had not saved by then is trained again.
+    The numbers are those of `codial.pretrain` in the foreground, unless somebody else draws from torch's global random
+    numbers in the very moment in which the run's first weights are drawn. The thread prints nothing, and ends with the
+    process; what it had not saved by then is trained again.
 
     Args:
         config: all settings.
@@ -31,7 +32,7 @@ class Background:
         self.images, self.root = images, root
         self.error: Exception | None = None
         self._stop, self._pause = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: _Training | None = None
         self._starting = threading.Lock()
 
     @property
@@ -48,7 +49,7 @@ class Background:
                 return
             self.error = None
             self._stop, self._pause = threading.Event(), threading.Event()
-            self._thread = threading.Thread(target=self._train, name=f"training {self.config.name}", daemon=True)
+            self._thread = _Training(self)
             self._thread.start()
             weakref.finalize(self, _leave, self._stop, self._thread)
 
@@ -83,7 +84,8 @@ class Background:
             raise self.error
         return open_run(self.folder)
 
-    def _train(self) -> None:
+    def train(self) -> None:
+        """Train here and now, as `start` does on a thread; what goes wrong is kept in `error`."""
         try:
             pretrain(
                 self.config,
@@ -96,6 +98,26 @@ class Background:
             )
         except Exception as error:  # nobody would see it here; whoever looks at `error` does
             self.error = error
+
+
+class _Training(threading.Thread):
+    """The thread; it knows whose it is as long as it goes on."""
+
+    def __init__(self, owner: Background) -> None:
+        super().__init__(name=f"training {owner.folder.name}", daemon=True)
+        self.owner: Background | None = owner
+
+    def run(self) -> None:
+        assert self.owner is not None
+        self.owner.train()
+        self.owner = None
+
+
+def under_way(folder: str | Path) -> Background | None:
+    """Return what trains a folder in this process right now, if anything does."""
+    owners = [thread.owner for thread in threading.enumerate() if isinstance(thread, _Training)]
+    place = Path(folder).resolve()
+    return next((owner for owner in owners if owner is not None and owner.folder.resolve() == place), None)
 
 
 def _leave(stop: threading.Event, thread: threading.Thread) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from codial.background import Background
+from codial.background import Background, under_way
 from codial.config import Config
 from codial.data import Pictures
 from codial.plots.history import Lines
@@ -30,7 +30,8 @@ class TrainingPanel(RunPanel):
 
     Then other cells can be run. What needs the result waits for it, in a cell by `run = await panel.until_done()`, in
     which the buttons go on answering (with ipykernel 7.4 or later), elsewhere by `panel.wait()`. Interrupting a cell
-    that waits stops the run after the step under way, saved. What ended the training is raised there.
+    that waits stops the run after the step under way, saved. What ended the training is raised there. A second panel on
+    a run that this process is training has the same training in hand.
 
     Args:
         config: all settings.
@@ -54,7 +55,10 @@ class TrainingPanel(RunPanel):
         live: LiveFigure | None = None,
     ) -> None:
         super().__init__(folder, others, live)
-        self.config, self.training = config, Background(config, folder, images, root)
+        trained = under_way(folder)  # by a panel whose cell is run again
+        if trained is None or trained.config != config:
+            trained = Background(config, folder, images, root)
+        self.config, self.training = config, trained
         self.buttons = {
             "start": self._button("start", "train, from the last checkpoint if there is one", self.start),
             "pause": self._button("pause", "wait after the step under way", self._pause_or_resume),
@@ -120,7 +124,7 @@ class TrainingPanel(RunPanel):
             return told(self.training.error)
         return super().state() if (self.folder / "config.json").exists() else "<b>Ready.</b> Press start."
 
-    def _live(self, quiet: float) -> bool:
+    def _live(self) -> bool:
         return self.training.state in _SAID or being_trained(self.folder)
 
     def _read(self) -> tuple[Lines, Config]:

@@ -42,7 +42,7 @@ class RunPanel:
     def __init__(self, folder: str | Path, others: Sequence[str | Path] = (), live: LiveFigure | None = None) -> None:
         self.folder = Path(folder)
         self.figure = live or LiveFigure(most=450)  # with as many changes of the words, fewer than 1,000 messages
-        self.status, self.words = _text("2.2em"), _text("5em")
+        self.status, self.words = ipywidgets.HTML(_high(2)), ipywidgets.HTML(_high(4))
         self.laid = {Path(each): _checkbox(Path(each)) for each in others}
         self.buttons: dict[str, Any] = {
             "look again": self._button("look again", "draw the run as it is now", self.follow)
@@ -51,6 +51,7 @@ class RunPanel:
         self._watcher: Thread | None = None
         self._drawn: Any = None  # what the figure was made from
         self._met = False  # whether there was a run
+        self._since = time.monotonic()  # when it last changed
         for box in self.laid.values():
             box.observe(lambda change: self.update(force=True), names="value")
 
@@ -69,7 +70,8 @@ class RunPanel:
         if not self.figure.updates:  # a place for the picture, under this cell
             self.figure.update(_nothing, force=True)
         with self._starting:
-            if self._watcher is None or not self._watcher.is_alive():
+            self._since = time.monotonic()
+            if self._watcher is None:
                 self._watcher = Thread(target=self._watch, name=f"watching {self.folder.name}", daemon=True)
                 self._watcher.start()
 
@@ -109,12 +111,12 @@ class RunPanel:
                 self._draw(force)
             except Exception as error:  # JupyterLab would hide it
                 words = told(error)
-            self.status.value = words
+            self.status.value = _high(2, words)
 
     def state(self) -> str:
         """Say in one sentence who writes the run."""
         if being_trained(self.folder):
-            return "<b>Followed</b>: another process trains this run."
+            return "<b>Followed</b>: it is being trained elsewhere."
         self._require_there()
         run = open_run(self.folder)
         return f"{_standing(run)}. {self.hint}" if not run.finished else "<b>Finished.</b>"
@@ -131,18 +133,22 @@ class RunPanel:
             raise CodialError(f"{self.folder} is gone; the last picture of it stays.")
         self._met = there
 
-    def _live(self, quiet: float) -> bool:
-        """Say whether to look again, after so many seconds without a change."""
-        return being_trained(self.folder) or quiet < _LINGER
+    def _live(self) -> bool:
+        """Say whether to look again."""
+        return being_trained(self.folder) or time.monotonic() - self._since < _LINGER
 
     def _watch(self) -> None:
-        changed, signature = time.monotonic(), _signature(self.folder)
-        while self._live(time.monotonic() - changed):
-            self.update()
-            time.sleep(_PERIOD)
-            if (now := _signature(self.folder)) != signature:
-                changed, signature = time.monotonic(), now
-        self.update(force=True)
+        while self._watcher is not None:
+            signature = _signature(self.folder)
+            while self._live():
+                self.update()
+                time.sleep(_PERIOD)
+                if (now := _signature(self.folder)) != signature:
+                    self._since, signature = time.monotonic(), now
+            self.update(force=True)
+            with self._starting:  # it may have been started again meanwhile
+                if not self._live():
+                    self._watcher = None
 
     def _read(self) -> tuple[Lines, Config]:
         run = open_run(self.folder)
@@ -166,7 +172,7 @@ class RunPanel:
 
     def _say(self, sentences: Sequence[str]) -> None:
         parts = (escape(each).partition(":") for each in sentences)
-        self.words.value = "<br>".join(f"<b>{kind}</b>{colon}{rest}" for kind, colon, rest in parts)
+        self.words.value = _high(4, "<br>".join(f"<b>{kind}</b>{colon}{rest}" for kind, colon, rest in parts))
 
     def _button(self, name: str, tooltip: str, do: Callable[[], None]) -> Any:
         button = ipywidgets.Button(description=name, tooltip=tooltip, layout=ipywidgets.Layout(width="110px"))
@@ -177,7 +183,7 @@ class RunPanel:
 def told(error: Exception) -> str:
     """Return an error as the panel tells it: the words of ours, the kind and the words of others."""
     kind = "" if isinstance(error, CodialError) else f"{type(error).__name__}: "
-    return f'<span style="color: var(--jp-error-color0)">{escape(kind + str(error))}</span>'
+    return f'<span style="color: var(--jp-error-color1)">{escape(kind + str(error))}</span>'
 
 
 def _standing(run: Run) -> str:
@@ -187,7 +193,8 @@ def _standing(run: Run) -> str:
         return f"<b>Broken</b>: its loss was no number at step {json.loads(path.read_text())['step']}"
     if not run.progress:
         return "<b>Begun</b>: it has no checkpoint yet"
-    return f"<b>Stopped</b> at step {run.progress['step']:,} of {run.progress['steps']:,}"
+    steps = f" of {run.progress['steps']:,}" if "steps" in run.progress else ""
+    return f"<b>Stopped</b> at step {run.progress['step']:,}{steps}"
 
 
 def _signature(folder: Path) -> tuple[int, ...]:
@@ -203,12 +210,14 @@ def _short(folder: Path) -> str:
     return "/".join(folder.parts[-2:])
 
 
-def _text(height: str) -> ipywidgets.HTML:
-    return ipywidgets.HTML(layout=ipywidgets.Layout(height=height, overflow="auto"))
+def _high(lines: int, words: str = "") -> str:
+    """Return words with room for some lines, whatever they are, so that nothing below them moves."""
+    return f'<div style="line-height: 1.4; height: {1.4 * lines:.1f}em; overflow: auto">{words}</div>'
 
 
 def _checkbox(folder: Path) -> ipywidgets.Checkbox:
-    return ipywidgets.Checkbox(True, description=_short(folder), indent=False, layout=ipywidgets.Layout(width="auto"))
+    layout = ipywidgets.Layout(width="auto", margin="0 16px 0 2px")
+    return ipywidgets.Checkbox(True, description=_short(folder), indent=False, layout=layout)
 
 
 def _nothing() -> Figure:

@@ -27,7 +27,7 @@ def panel(endless, few, tmp_path):
     yield panel
     panel.stop()
     panel.training.join(60)
-    until(lambda: not panel._watcher.is_alive())
+    until(lambda: panel._watcher is None)
 
 
 def able(panel):
@@ -152,15 +152,48 @@ def test_what_ends_a_training_is_told(endless, few, tiny_run, panel, tmp_path):
     other.start()
     until(lambda: "holds a run with other settings" in words(other.status))
     assert other.figure.headlines[-1].startswith("tiny: step 6")  # what is there
+    with codial.runs.claimed(panel.folder):
+        panel.start()
+        until(lambda: "is being trained by someone else" in words(panel.status))
+        assert able(panel) == ["start"]
+        with pytest.raises(CodialError, match="by someone else"):
+            panel.wait()
+
+
+def test_a_cell_that_is_run_again_has_the_same_training_in_hand(panel, endless, few):
     panel.start()
     until(lambda: begun(panel))
     second = TrainingPanel(endless, panel.folder, images=few, live=Screen())
     second.show()
-    assert words(second.status).startswith("Followed")
     second.start()
-    until(lambda: "is being trained by someone else" in words(second.status))
-    with pytest.raises(CodialError, match="by someone else"):
-        second.wait()
+    assert second.training is panel.training
+    assert words(second.status) == "Training."
+    second.stop()
+    assert not second.wait().finished
+    until(lambda: words(panel.status).startswith("Stopped at step"))
+    other = TrainingPanel(replace(endless, seed=1), panel.folder, images=few, live=Screen())
+    assert other.training is not panel.training
+
+
+def test_what_is_started_while_the_end_of_the_last_training_is_drawn_is_followed(panel, monkeypatch):
+    drawing, drawn = threading.Event(), threading.Event()
+    panel.start()
+    until(lambda: begun(panel))
+    render = panel.render
+
+    def slow():
+        if panel.training.state == "idle" and not drawn.is_set():
+            drawing.set()
+            drawn.wait(30)
+        return render()
+
+    monkeypatch.setattr(panel, "render", slow)
+    panel.training.stop()
+    drawing.wait(30)  # the watcher's last drawing
+    threading.Timer(0.3, drawn.set).start()
+    panel.start()
+    count = len(panel.figure.figures)
+    until(lambda: len(panel.figure.figures) > count + 3)
 
 
 def test_waiting_for_nothing_is_refused(panel):

@@ -31,7 +31,7 @@ def short(monkeypatch):
 
 
 def watched(panel):
-    return panel._watcher is not None and panel._watcher.is_alive()
+    return panel._watcher is not None
 
 
 def go_on(run, step):
@@ -53,7 +53,7 @@ def test_a_finished_run_is_drawn_as_it_is_and_told_in_words(panel, page, run):
 def test_what_another_process_writes_is_drawn_as_it_comes(panel, run):
     with codial.runs.claimed(run.folder):
         panel.show()
-        assert words(panel.status) == "Followed: another process trains this run."
+        assert words(panel.status) == "Followed: it is being trained elsewhere."
         go_on(run, 8)
         until(lambda: panel.figure.headlines[-1].startswith("tiny: step 8"))
         time.sleep(0.7)  # longer than it lingers without a writer
