@@ -1,13 +1,20 @@
 """Numbers that tell, while a run goes on, whether its features are good and whether they collapse."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from codial.config import Config
 from codial.data import Pictures
 from codial.devices import to_device
 from codial.models import Trunk
-from codial.views import plain_view
+from codial.objectives import Batch, Draws, Objective
+from codial.views import draw, plain_view, render
+
+MOST_CLASSES = 12  # that a matrix can show
+_ASKED = 128  # pictures whose views are asked for
 
 
 @torch.no_grad()
@@ -41,6 +48,42 @@ def measure(trunk: Trunk, images: Pictures, count: int, bf16: bool = False) -> d
         asked = torch.arange(len(labels), device=device) % 5 == 0
         found |= {"knn": knn_accuracy(fc7, labels, asked), "probe": ridge_accuracy(conv5, labels, asked)}
     return found
+
+
+@torch.no_grad()
+def confusion(
+    objective: Objective, images: Pictures, config: Config, stage: int = 0, bf16: bool = False
+) -> dict[str, Any] | None:
+    """Return what the pretext's classes are taken for: classes, C names, and counts, C rows (what it was) of C numbers.
+
+    Views and pictures are the same whenever one looks, and nothing is drawn from the run's own random numbers.
+
+    Args:
+        objective: left in evaluation mode.
+        images: the pictures that the run learns from.
+        config: of the run.
+        stage: of the system's, that the run is in.
+        bf16: compute in bfloat16.
+
+    Returns:
+        None for a system without a classifier of fixed classes, or with more of them than a matrix can show.
+    """
+    device = next(objective.parameters()).device
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    generator, noise = torch.Generator().manual_seed(0), torch.Generator(device).manual_seed(0)
+    objective.eval()
+    counts: Tensor | int = 0
+    names: list[str] = []
+    for indices in chosen[: min(_ASKED, config.train.monitor_pictures)].split(config.train.batch):
+        drawn = draw(len(indices), images.sides, config.views, generator)
+        views = render(to_device(images.batch(indices), device), drawn, config.views)
+        labels = to_device(images.labels[indices], device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            found = objective.confusion(Batch(views, labels, 0.0, Draws(noise, len(indices)), indices, stage))
+        if found is None or len(found.classes) > MOST_CLASSES:
+            return None
+        counts, names = counts + found.counts, list(found.classes)
+    return {"classes": names, "counts": torch.as_tensor(counts).tolist()}
 
 
 def feature_std(features: Tensor) -> float:

@@ -32,7 +32,7 @@ from codial.errors import CodialError
 from codial.feed import Fed, Feed, step_seed
 from codial.interrupts import interrupt_sets
 from codial.models import synchronise
-from codial.monitors import measure
+from codial.monitors import confusion, measure
 from codial.ranks import Ranks, joined
 from codial.runs import Run
 from codial.schedule import learning_rate, stage_ends
@@ -40,6 +40,8 @@ from codial.stored import require_kinds
 from codial.writing import write_safely
 
 OnLog = Callable[[Mapping[str, Any]], None]
+
+_GLANCE = 0.05  # seconds between two looks at whether a pause is over
 
 
 def pretrain(
@@ -49,6 +51,7 @@ def pretrain(
     images: Pictures | None = None,
     root: str | Path | None = None,
     stop: threading.Event | None = None,
+    pause: threading.Event | None = None,
     on_log: OnLog | None = None,
     progress: bool = True,
 ) -> Run:
@@ -64,6 +67,7 @@ def pretrain(
         images: pictures to learn from; `config.data` is loaded when left out.
         root: where data sets lie; see `codial.load_images`.
         stop: set it from another thread to stop.
+        pause: while another thread keeps it set, the run waits between two steps; that time is not counted in seconds.
         on_log: called with every line of history.
         progress: show a progress bar.
 
@@ -86,7 +90,8 @@ def pretrain(
             if ranks.first:
                 runs.create_run(folder, config, _pictures(images), devices.describe(device))
             ranks.wait()
-            _Loop(runs.open_run(folder), images, device, ranks, on_log).go(stop, progress)
+            loop = _Loop(runs.open_run(folder), images, device, ranks, on_log)
+            loop.go(stop, pause or threading.Event(), progress)
     return runs.open_run(folder)
 
 
@@ -151,8 +156,9 @@ class _Loop:
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimiser in self.optimisers.values() for group in optimiser.param_groups]
 
-    def go(self, stop: threading.Event, progress: bool) -> None:
+    def go(self, stop: threading.Event, pause: threading.Event, progress: bool) -> None:
         """Run to the end, or to the end of the step in which `stop` is set; save in either case."""
+        self.stop, self.pause = stop, pause
         self.started = time.perf_counter() - self.seconds
         unit = self.batch * len(self.config.views.primary)
         bar = tqdm(total=self.total * unit, initial=self.views, unit=" views", unit_scale=True, delay=2,
@@ -160,13 +166,21 @@ class _Loop:
         with bar:
             if self.step == 0:
                 self._measure()  # random weights: what the run is to be compared with
-            while self.step < self.total and not self.ranks.any(stop.is_set()):
-                if self._train_epoch(stop, bar):
+            while self.step < self.total and not self._stopped():
+                if self._train_epoch(bar):
                     self._end_epoch()
         self._require_finite()
         self._save("last")
 
-    def _train_epoch(self, stop: threading.Event, bar: tqdm) -> bool:
+    def _stopped(self) -> bool:
+        """Wait until no pause is on, then say whether the run is to stop."""
+        began = time.perf_counter()
+        while self.pause.is_set() and not self.stop.is_set():
+            time.sleep(_GLANCE)
+        self.started += time.perf_counter() - began
+        return self.ranks.any(self.stop.is_set())
+
+    def _train_epoch(self, bar: tqdm) -> bool:
         """Train to the end of the epoch under way; return False when it was stopped before."""
         done = self.step % self.epoch_steps
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, "epoch", self.epoch))
@@ -179,7 +193,7 @@ class _Loop:
                 self.seconds = time.perf_counter() - self.started
                 if self.step % self.config.train.log_every == 0 or self.step in self.stage_steps:
                     bar.set_postfix_str(f"loss {self._log():.3f}", refresh=False)
-                if self.step % self.epoch_steps and self.ranks.any(stop.is_set()):
+                if self.step % self.epoch_steps and self._stopped():
                     return False
         return True
 
@@ -223,7 +237,7 @@ class _Loop:
             torch.as_tensor(terms[name]).backward(inputs=minimised, retain_graph=left > 0)
             self.ranks.average_gradients(minimised)
 
-    def _line(self, kind: str, values: Mapping[str, float]) -> None:
+    def _line(self, kind: str, values: Mapping[str, Any]) -> None:
         if not self.ranks.first:
             return
         epoch = round(self.step / self.epoch_steps, 3)
@@ -278,8 +292,10 @@ class _Loop:
         """Write a line of monitors, and keep the weights if they are the best so far."""
         if not self.config.train.monitor_every or not self.ranks.first:
             return
-        measured = measure(self.objective.trunk, self.feed.images, self.config.train.monitor_pictures, self.bf16)
-        self._line("monitor", measured)
+        images, pictures = self.feed.images, self.config.train.monitor_pictures
+        measured = measure(self.objective.trunk, images, pictures, self.bf16)
+        told = confusion(self.objective, images, self.config, min(self.stage, len(self.ends) - 1), self.bf16)
+        self._line("monitor", measured | ({"confusion": told} if told else {}))
         if measured.get("knn", -math.inf) > self.best:
             self.best = measured["knn"]
             self._save("best")

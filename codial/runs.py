@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ class Run:
         """
         points = [(line["step"], line[name]) for line in self.history if name in line]
         if not points:
-            names = sorted({key for line in self.history for key in line} - {"kind", "step", "epoch"})
+            names = sorted({key for line in self.history for key in line} - {"kind", "step", "epoch", "confusion"})
             raise CodialError(f"{self.folder} has no curve {name!r}; it has {', '.join(names) or 'no history yet'}.")
         steps, values = zip(*points, strict=True)
         return list(steps), list(values)
@@ -225,9 +226,30 @@ def claimed(folder: str | Path) -> Iterator[None]:
         os.close(handle)
 
 
+def being_trained(folder: str | Path) -> bool:
+    """Say whether somebody trains a run right now; never on a file system without locks."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # there is no such folder
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 def _lock(handle: int, folder: Path) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)  # `being_trained` holds the lock for a moment, too
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise CodialError(
             f"{folder} is being trained by someone else right now. Wait for it, watch it with"

@@ -1,4 +1,6 @@
 import math
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from codial.monitors import feature_std, knn_accuracy, rankme, ridge_accuracy
+import codial
+from codial import monitors
+from codial.checkpoints import read_tensors
+from codial.monitors import confusion, feature_std, knn_accuracy, rankme, ridge_accuracy
+from codial.objectives import build
+from codial.views import sample_views
+
+trainer = sys.modules["codial.pretrain"]  # the package's own name for it is the function
 
 
 @pytest.fixture
@@ -148,3 +157,47 @@ def test_dead_units_do_no_harm(clouds):
     dead = torch.cat((features, torch.zeros(400, 20), torch.full((400, 5), 3.0)), 1)
     assert ridge_accuracy(dead, labels, fold) == pytest.approx(ridge_accuracy(features, labels, fold), abs=1.3)
     assert knn_accuracy(dead[:, :32], labels, fold) == knn_accuracy(features, labels, fold)
+
+
+# What the pretext's classes are taken for
+
+
+@pytest.fixture
+def asked(tiny, few, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = replace(tiny, train=replace(tiny.train, monitor_pictures=20))
+        return build(config, classes=0, pictures=len(few)), few, config
+
+
+def test_the_same_views_are_asked_whenever_one_looks(asked):
+    first = confusion(*asked)
+    assert first["classes"] == ["turn0", "turn90", "turn180", "turn270", "warp"]
+    assert [sum(row) for row in first["counts"]] == [20] * 5  # `monitor_pictures`
+    state = torch.get_rng_state()
+    assert confusion(*asked) == first
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_matrix_is_that_of_the_very_same_views_seen_at_once(asked):
+    system, images, config = asked
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:20]
+    views = sample_views(images.batch(chosen), config.views, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        told = system.eval().classifier(system.trunk(views.images.flatten(0, 1))).argmax(1).view(20, 5)
+    expected = [[int((told[:, shown] == taken).sum()) for taken in range(5)] for shown in range(5)]
+    assert confusion(*asked)["counts"] == expected
+
+
+def test_more_classes_than_a_matrix_can_show_are_left_out(asked, monkeypatch):
+    monkeypatch.setattr(monitors, "MOST_CLASSES", 4)
+    assert confusion(*asked) is None
+
+
+def test_looking_changes_nothing_of_the_training(tiny, few, tmp_path, monkeypatch):
+    seen = codial.pretrain(tiny, tmp_path / "seen", images=few, progress=False)
+    monkeypatch.setattr(trainer, "confusion", lambda *rest: None)
+    unseen = codial.pretrain(tiny, tmp_path / "unseen", images=few, progress=False)
+    assert any("confusion" in line for line in seen.history)
+    weights, others = (read_tensors(run.checkpoint()) for run in (seen, unseen))
+    assert all(torch.equal(weights[name], others[name]) for name in weights | others)

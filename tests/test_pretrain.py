@@ -23,6 +23,7 @@ from codial.views import render
 
 LOOP = importlib.import_module("codial.pretrain")  # the module; `codial.pretrain` is its function
 TERMS = {"loss", "loss_transform", "pretext_accuracy", "mi_js", "skl", "beta", "lr"}
+MONITORS = {"feature_std", "rankme", "knn", "probe", "confusion"}
 PLACE = {"kind", "step", "epoch", "views", "seconds"}
 
 
@@ -38,8 +39,8 @@ def test_a_run_leaves_its_folder(tiny_run):
 
 def test_every_line_of_history_has_its_fields(tiny_run, tiny):
     for line in tiny_run.history:
-        assert set(line) == PLACE | (TERMS if line["kind"] == "train" else {"feature_std", "rankme", "knn", "probe"})
-        assert all(math.isfinite(value) for key, value in line.items() if key != "kind")
+        assert set(line) == PLACE | (TERMS if line["kind"] == "train" else MONITORS)
+        assert all(math.isfinite(value) for key, value in line.items() if key not in ("kind", "confusion"))
         assert line["views"] == line["step"] * 8 * 5
         assert line["epoch"] == pytest.approx(line["step"] / 3, abs=1e-3)
     lines = [line for line in tiny_run.history if line["kind"] == "train"]
@@ -242,7 +243,7 @@ def test_pictures_without_labels_are_enough_for_codial(tiny, unlabelled, tmp_pat
     run = go(tiny, tmp_path / "run", unlabelled)
     assert run.finished
     monitors = [line for line in run.history if line["kind"] == "monitor"]
-    assert [set(line) for line in monitors] == [PLACE | {"feature_std", "rankme"}] * 3
+    assert [set(line) for line in monitors] == [PLACE | {"feature_std", "rankme", "confusion"}] * 3
 
 
 @pytest.mark.parametrize("labelled", [0, 20])

@@ -71,6 +71,8 @@ def test_two_processes_train_as_one_does(config, alone, tmp_path):
     assert run.finished
     for line, expected in zip(timeless(run), timeless(alone), strict=True):
         assert line.pop("kind") == expected.pop("kind")
+        told, expected_told = (each.pop("confusion", {"counts": []})["counts"] for each in (line, expected))
+        assert torch.tensor(told).sub(torch.tensor(expected_told)).abs().sum() <= 4  # rounding may tip the scales
         assert line == pytest.approx(expected, rel=1e-3, abs=2e-4), line["step"]
     weights, expected = (r.trunk().state_dict() for r in (run, alone))
     for name, values in expected.items():

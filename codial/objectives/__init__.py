@@ -11,7 +11,7 @@ from codial.objectives.decouple import Decouple
 from codial.objectives.deepcluster import DeepCluster
 from codial.objectives.globstat import GlobStat
 from codial.objectives.knowtrans import KnowTrans
-from codial.objectives.protocol import Batch, Draws, Objective, Terms
+from codial.objectives.protocol import Batch, Confusion, Draws, Objective, Terms
 from codial.objectives.rotnet import RotNet
 from codial.objectives.spotartifacts import SpotArtifacts
 from codial.objectives.supervised import Supervised
@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "Cmc",
     "Codial",
+    "Confusion",
     "Decouple",
     "DeepCluster",
     "Draws",

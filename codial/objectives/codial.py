@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from codial.config import CodialOptions, Config
 from codial.information import beta_at, js_bound, sampled_symmetrised_kl, symmetrised_kl
 from codial.models import AlexNet, Critic, StochasticHead, to_gaussian
-from codial.objectives.protocol import Batch, Draws, Objective, Terms
+from codial.objectives.protocol import Batch, Confusion, Draws, Objective, Terms, confused
 
 
 class Codial(Objective):
@@ -63,6 +63,13 @@ class Codial(Objective):
             loss = loss + self.options.mi_weight * (beta * skl - mi_js)  # equations 6 and 7
             found |= {"mi_js": mi_js, "skl": skl, "beta": beta}
         return {"loss": loss} | found
+
+    def confusion(self, batch: Batch) -> Confusion | None:
+        """Return what each primary transform is taken for; None where telling them has no weight."""
+        if not self.transforms:
+            return None
+        for_class, _ = self._shares(self.trunk(batch.views.images.flatten(0, 1)))
+        return confused(self.transforms, self.classifier(for_class), batch.views.labels.flatten())
 
     def _shares(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the classifier and what the stochastic head read."""

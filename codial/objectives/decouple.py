@@ -10,7 +10,7 @@ from codial.devices import to_device
 from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.objectives.bank import Bank
-from codial.objectives.protocol import Batch, Objective, Terms
+from codial.objectives.protocol import Batch, Confusion, Objective, Terms, confused
 from codial.objectives.rotnet import RotNet
 from codial.objectives.whole import plain_views, require_one_process
 from codial.views import rotate
@@ -123,6 +123,11 @@ class Decouple(Objective):
         if self.judges:
             found["turn_weight"] = weights.mean()
         return found | {"pretext_accuracy": accuracy}
+
+    def confusion(self, batch: Batch) -> Confusion:
+        """Return what each quarter turn is taken for by the first half of fc7; in every stage."""
+        for_turn, _ = self.trunk(batch.views.images.flatten(0, 1)).chunk(2, dim=1)
+        return confused(self.transforms, self.classifier(for_turn), batch.views.labels.flatten())
 
     def weights(self, batch: Batch) -> Tensor:
         """Return how much each view counts, [B, 4] float32: 1 - p^gamma if turned, in the last stage; else 1."""

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, mse_loss, relu
 
 from codial.config import Config, GlobStatOptions, TrainConfig
 from codial.models import AlexNet, Inpainter, PatchDiscriminator
-from codial.objectives.protocol import Batch, Objective, Terms, adamw
+from codial.objectives.protocol import Batch, Confusion, Objective, Terms, adamw, confused
 
 _CLASSES = ("turn0", "inpainted", "turn90", "turn180", "turn270", "warp")
 _NOISE = 0.1  # deviation, of pixels in [-1, 1]
@@ -109,8 +109,14 @@ class GlobStat(Objective):
 
     def shown(self, batch: Batch) -> dict[str, Tensor]:
         """Return the pictures of its six classes; every second plain or turned one has an autoencoded patch."""
-        names = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
+        names = ("plain", *_CLASSES[1:])
         return dict(zip(names, self.pictures(batch).unbind(1), strict=True))
+
+    def confusion(self, batch: Batch) -> Confusion:
+        """Return what each of the six classes is taken for."""
+        pictures = self.pictures(batch)
+        labels = torch.arange(len(_CLASSES), device=pictures.device).repeat(len(pictures))
+        return confused(_CLASSES, self.classifier(self.trunk(pictures.flatten(0, 1))), labels)
 
     def _paint(self, batch: Batch) -> _Painted:
         """Draw windows, paint what they show and put it back."""

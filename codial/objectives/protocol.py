@@ -1,6 +1,7 @@
 """What the trainer asks of a system: the only thing it knows about any of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,13 @@ class Draws:
     def permutation(self, count: int) -> Tensor:
         """Return 0..count - 1 in random order, the same for all processes."""
         return torch.randperm(count, generator=self.generator, device=self.generator.device)
+
+
+class Confusion(NamedTuple):
+    """How often each class was taken for each."""
+
+    classes: tuple[str, ...]
+    counts: Tensor  # [C, C] int64; the row says what it was, the column what it was taken for
 
 
 class Batch(NamedTuple):
@@ -111,12 +119,28 @@ class Objective(nn.Module, ABC):
         """Return an epoch's pictures in their order, [count] int64 on the CPU: each once, unless a system differs."""
         return torch.randperm(count, generator=generator)
 
+    def confusion(self, batch: Batch) -> Confusion | None:
+        """Return what the pretext's classifier takes each class for, in evaluation mode; None without fixed classes."""
+        return None
+
     def shown(self, batch: Batch) -> dict[str, Tensor]:
         """Return what the system makes of its views before the trunk looks, by name, [B, 3, S, S] float in [0, 1].
 
         Nothing where the trunk looks at the views as they are.
         """
         return {}
+
+
+def confused(classes: Sequence[str], logits: Tensor, labels: Tensor) -> Confusion:
+    """Count what each class was taken for.
+
+    Args:
+        classes: C names.
+        logits: [N, C].
+        labels: [N] int64 in [0, C).
+    """
+    cells = labels * len(classes) + logits.argmax(1)
+    return Confusion(tuple(classes), torch.bincount(cells, minlength=len(classes) ** 2).view(len(classes), -1))
 
 
 def adamw(module: nn.Module, train: TrainConfig) -> torch.optim.AdamW:

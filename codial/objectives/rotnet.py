@@ -1,12 +1,12 @@
 """RotNet: tell by how many quarter turns a picture is turned (Gidaris, Singh, Komodakis, ICLR 2018)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from codial.config import Config
 from codial.models import AlexNet
-from codial.objectives.protocol import Batch, Objective, Terms
+from codial.objectives.protocol import Batch, Confusion, Objective, Terms, confused
 
 
 class RotNet(Objective):
@@ -29,7 +29,14 @@ class RotNet(Objective):
     def terms(self, batch: Batch) -> Terms:
         """Return loss and pretext_accuracy."""
         labels = batch.views.labels.flatten()
-        logits = self.classifier(self.trunk(batch.views.images.flatten(0, 1))).float()  # [B * 4, 4]
+        logits = self._logits(batch)
         with torch.no_grad():
             accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": cross_entropy(logits, labels), "pretext_accuracy": accuracy}
+
+    def confusion(self, batch: Batch) -> Confusion:
+        """Return what each quarter turn is taken for."""
+        return confused(self.transforms, self._logits(batch), batch.views.labels.flatten())
+
+    def _logits(self, batch: Batch) -> Tensor:
+        return self.classifier(self.trunk(batch.views.images.flatten(0, 1))).float()  # [B * 4, 4]

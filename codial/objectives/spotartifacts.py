@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from codial.config import Config, SpotArtifactsOptions, TrainConfig
 from codial.models import AlexNet, Autoencoder, Repair, damage, enlarge
-from codial.objectives.protocol import Batch, Draws, Objective, Terms, adamw
+from codial.objectives.protocol import Batch, Confusion, Draws, Objective, Terms, adamw, confused
 from codial.ranks import Ranks
 
 
@@ -100,6 +100,15 @@ class SpotArtifacts(Objective):
         mask = self._mask(code, batch.draws)
         damaged, decode = damage(code, mask), self.autoencoder.decode
         return Made(plain, decode(code), decode(damaged), self.repair(self.autoencoder, damaged, mask), mask)
+
+    def confusion(self, batch: Batch) -> Confusion | None:
+        """Return what repaired and real pictures are taken for; None in stage 0, when nobody is asked."""
+        if batch.stage == 0:
+            return None
+        made = self.pictures(batch)
+        labels = torch.arange(2, device=made.plain.device).repeat_interleave(len(made.plain))
+        logits = self.classifier(self.trunk(torch.cat((made.repaired, made.autoencoded))))
+        return confused(("repaired", "real"), logits, labels)
 
     def shown(self, batch: Batch) -> dict[str, Tensor]:
         """Return what it makes of a picture, and the mask that says which cells of the code were kept."""

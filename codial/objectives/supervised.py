@@ -1,13 +1,13 @@
 """Supervised learning on the pictures' labels, from the same views: the upper reference of the paper's tables."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from codial.config import Config
 from codial.errors import CodialError
 from codial.models import AlexNet
-from codial.objectives.protocol import Batch, Objective, Terms
+from codial.objectives.protocol import Batch, Confusion, Objective, Terms, confused
 
 
 class Supervised(Objective):
@@ -33,9 +33,18 @@ class Supervised(Objective):
 
     def terms(self, batch: Batch) -> Terms:
         """Return loss and pretext_accuracy (here: of the label)."""
-        images = batch.views.images
-        logits = self.classifier(self.trunk(images.flatten(0, 1))).float()  # [B * K, C]
-        labels = batch.picture_labels.repeat_interleave(images.shape[1])
+        logits, labels = self._told(batch)
         with torch.no_grad():
             accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": cross_entropy(logits, labels), "pretext_accuracy": accuracy}
+
+    def confusion(self, batch: Batch) -> Confusion:
+        """Return what each label is taken for; labels are named by their numbers."""
+        logits, labels = self._told(batch)
+        return confused([str(label) for label in range(logits.shape[1])], logits, labels)
+
+    def _told(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return logits [B * K, C] and labels [B * K] of all views."""
+        images = batch.views.images
+        logits = self.classifier(self.trunk(images.flatten(0, 1))).float()
+        return logits, batch.picture_labels.repeat_interleave(images.shape[1])

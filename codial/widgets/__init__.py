@@ -2,7 +2,8 @@
 
 from codial.widgets.display import LiveFigure, show
 from codial.widgets.retrieval import RetrievalBrowser
-from codial.widgets.training import LiveTraining
+from codial.widgets.training import TrainingPanel
 from codial.widgets.transforms import TransformExplorer
+from codial.widgets.watching import RunPanel
 
-__all__ = ["LiveFigure", "LiveTraining", "RetrievalBrowser", "TransformExplorer", "show"]
+__all__ = ["LiveFigure", "RetrievalBrowser", "RunPanel", "TrainingPanel", "TransformExplorer", "show"]

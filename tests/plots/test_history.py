@@ -23,8 +23,12 @@ def monitor(step, **terms):
 LINES = [monitor(0), train(5), train(10, loss=1.2), monitor(10, knn=45.0, probe=61.0)]
 
 
+def curves_axes(figure):
+    return [axes for axes in figure.axes if not axes.get_title().startswith("shown")]
+
+
 def curves(figure):
-    """Every curve of a figure by its colour's name, as lists of (x, y)."""
+    """Every curve of a figure by its name, as lists of (x, y)."""
     found = {}
     for axes in figure.axes:
         for line in axes.lines:
@@ -57,7 +61,7 @@ def levels(axes):
 
 
 def test_chance_and_ceiling_have_their_lines():
-    losses, bound, _, pretext, useful, *_ = plots.history(LINES, CONFIG).axes[:6]
+    losses, bound, _, _, pretext, _, useful, *_ = plots.history(LINES, CONFIG).axes
     assert levels(losses) == pytest.approx([math.log(5)])
     assert levels(bound) == pytest.approx([2 * math.log(2), 0])
     assert levels(pretext) == [20.0]
@@ -65,14 +69,15 @@ def test_chance_and_ceiling_have_their_lines():
 
 
 def test_beta_is_on_a_logarithmic_axis():
-    beta = next(a for a in plots.history(LINES, CONFIG).axes if "beta" in a.get_ylabel())
+    beta = next(a for a in plots.history(LINES, CONFIG).axes if "beta" in a.get_title())
     assert beta.get_yscale() == "log"
     assert beta.get_ylim()[0] < CONFIG.objective.beta_start < CONFIG.objective.beta_end < beta.get_ylim()[1]
 
 
-def test_the_axes_span_the_whole_run():
-    for axes in plots.history(LINES, CONFIG).axes[:6]:
-        assert axes.get_xlim()[1] == pytest.approx(40, rel=0.05)  # 4 epochs of 10 steps
+@pytest.mark.parametrize(("step", "end"), [(3, 5), (10, 10), (11, 20), (21, 40), (40, 40)])
+def test_the_axes_span_the_run_or_that_half_or_quarter_of_it_that_has_begun(step, end):
+    for axes in curves_axes(plots.history([monitor(0), train(step)], CONFIG)):
+        assert axes.get_xlim()[1] == pytest.approx(end, rel=0.05)  # of 4 epochs of 10 steps
 
 
 def test_the_title_tells_step_epoch_speed_and_loss():
@@ -87,11 +92,11 @@ def test_a_run_that_has_just_begun_can_be_drawn(lines):
     assert png(plots.history(lines, CONFIG)).startswith(b"\x89PNG")
 
 
-def test_a_system_without_alignment_has_three_panels_and_no_guess():
+def test_a_system_without_alignment_has_six_panels_and_no_guess():
     config = Config(objective=SupervisedOptions(), views=ViewsConfig(primary=("turn0",)))
     lines = [{k: v for k, v in line.items() if k not in ("loss_transform", "mi_js", "skl", "beta")} for line in LINES]
     figure = plots.history(lines, config)
-    assert len(figure.axes) == 3
+    assert len(figure.axes) == 6
     assert levels(figure.axes[0]) == []
     assert curves(figure)["pretext_accuracy"] == [(5, 25.0), (10, 25.0)]
 
@@ -119,3 +124,56 @@ def test_the_outcome_is_one_line():
     assert plots.outcome(LINES) == expected
     assert plots.outcome([train(5)]) == "pretext_accuracy 25 %; mi_js 0.10 nats"
     assert plots.outcome([]) == "not begun"
+
+
+def matrix_axes(figure):
+    return next(axes for axes in figure.axes if axes.get_title().startswith("shown"))
+
+
+def test_the_matrix_is_the_last_one_in_percent_of_its_rows():
+    classes = ["turn0", "turn90", "warp"]
+    old, new = (
+        {"classes": classes, "counts": counts} for counts in ([[9, 0, 0]] * 3, [[6, 2, 0], [1, 3, 0], [0, 0, 0]])
+    )
+    axes = matrix_axes(plots.history([monitor(0, confusion=old), monitor(10, confusion=new)], CONFIG))
+    assert axes.images[0].get_array().tolist() == [[75, 25, 0], [25, 75, 0], [0, 0, 0]]
+    assert [text.get_text() for text in axes.texts] == ["75", "25", "0", "25", "75", "0", "0", "0", "0"]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["0°", "90°", "warp"]
+
+
+def test_histories_of_before_the_matrix_say_so():
+    assert [text.get_text() for text in matrix_axes(plots.history(LINES, CONFIG)).texts] == [
+        "no matrix in this history"
+    ]
+
+
+def test_every_loss_is_drawn_in_a_colour_of_its_own():
+    lines = [train(step, loss_mean=0.1, loss_instance=2.0, loss_border=0.3) for step in (5, 10)]
+    drawn = [line for line in plots.history(lines, CONFIG).axes[0].lines if line.get_linestyle() == "-"]
+    names = {"loss", "loss_transform", "loss_mean", "loss_instance", "loss_border"}
+    assert {line.get_label() for line in drawn} == names
+    assert len({line.get_color() for line in drawn}) == len(names)
+
+
+def test_other_runs_are_laid_over_in_the_terms_colours_over_the_views_seen():
+    other = [monitor(0), train(20, mi_js=0.4), monitor(20, knn=50.0)]
+    figure = plots.history(LINES, CONFIG, {"first": other, "second": [train(10, mi_js=0.7)]})
+    bound = next(axes for axes in figure.axes if axes.get_title().startswith("mi_js"))
+    *laid, own = [line for line in bound.lines if line.get_linestyle() == "-"]
+    assert [line.get_xydata().tolist() for line in laid] == [[[6400, 0.4]], [[3200, 0.7]]]
+    assert own.get_xydata().tolist() == [[1600, 0.1], [3200, 0.1]]
+    assert {line.get_color() for line in (*laid, own)} == {COLOURS["mi_js"]}
+    assert all(line.get_linewidth() < own.get_linewidth() for line in laid)
+    assert len({line.get_marker() for line in laid}) == 2
+    assert bound.get_xlabel() == "views"
+    assert bound.get_xlim()[1] == pytest.approx(320 * 20, rel=0.05)  # as far as the longest has come
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["made", "first", "second"]
+    assert [line.get_marker() for line in legend.get_lines()][1:] == [line.get_marker() for line in laid]
+
+
+def test_more_runs_than_markers_can_be_laid_over():
+    figure = plots.history(LINES, CONFIG, {str(number): LINES for number in range(9)})
+    assert len(figure.legends[0].get_texts()) == 10
+    assert png(figure).startswith(b"\x89PNG")

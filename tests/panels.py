@@ -1,0 +1,35 @@
+"""What tests of panels share: a screen that keeps what it is shown, and ways to wait and to read."""
+
+import re
+import time
+from html import unescape
+
+from codial.widgets.display import LiveFigure
+
+
+class Screen(LiveFigure):
+    """A live figure that draws at once, and keeps what it drew."""
+
+    def __init__(self):
+        super().__init__()
+        self.figures = []
+
+    def update(self, draw, force=False):
+        self.figures.append(draw())
+        self.updates += 1
+        return True
+
+    @property
+    def headlines(self):
+        return [figure.get_suptitle() for figure in self.figures]
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def words(widget):
+    return unescape(re.sub("<[^>]*>", "", widget.value.replace("<br>", "\n")))
