@@ -63,8 +63,8 @@ test: $(READY)  ## check style and types, run all tests, compare every notebook 
 	$(call stage,tests,pytest tests)
 	$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg notebooks)
 
-test-faults: $(READY)  ## only the tests that do damage (part of `make test`); their figures go to results/faults.json
-	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests -m faults
+test-faults: $(READY)  ## only the tests that do damage or check numbers (part of `make test`); figures: results/faults.json
+	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests -m 'faults or numbers'
 
 test-ui: $(READY)  ## only the tests in a browser (part of `make test`; skipped without one); screenshots go to runs/ui
 	@$(BIN)/python -m pytest tests/ui -m ui

@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from codial.errors import CodialError
+from codial.stored import parse_values
 from codial.writing import write_safely
 
 LAST, PREVIOUS, DAMAGED = (f"{name}.safetensors" for name in ("last", "previous", "damaged"))
@@ -85,7 +87,7 @@ def read_note(path: Path) -> dict[str, Any]:
     with _opened(path) as file:
         metadata = file.metadata() or {}
     try:
-        return json.loads(metadata["note"])
+        return parse_values(metadata["note"])
     except (KeyError, ValueError) as error:
         raise CodialError(f"{path} is no checkpoint of a run: it says no step; delete it to start again.") from error
 
@@ -97,7 +99,10 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
         CodialError: it cannot be read.
     """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        try:
+            return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        except SafetensorError as error:
+            raise _unreadable(path, str(error)) from error
 
 
 def require_whole(path: Path) -> None:
@@ -109,7 +114,9 @@ def require_whole(path: Path) -> None:
     note = read_note(path)
     with _opened(path) as file:
         metadata = file.metadata()
-        expected, told = metadata.get("sha256"), metadata["note"]
+    expected, told = metadata.get("sha256"), metadata["note"]
+    if strange := sorted(metadata.keys() - {"note", "sha256"}):
+        raise _unreadable(path, f"its head holds {strange[0]!r:.40}")
     if expected is not None and expected != (got := _checksum(read_tensors(path), told)):
         raise CodialError(
             f"{path}, of step {note.get('step')}, is damaged: its checksum is {got[:12]}, expected {expected[:12]};"
@@ -124,12 +131,21 @@ def load_exactly(module: torch.nn.Module, weights: Mapping[str, Tensor], path: P
         CodialError: names that are missing, unknown or of another shape, all listed.
     """
     own = module.state_dict()
-    wrong = [f"{n} missing" for n in own if n not in weights] + [f"{n} unknown" for n in weights if n not in own]
-    shapes = [(n, list(weights[n].shape), list(own[n].shape)) for n in own if n in weights]
-    wrong += [f"{n} is {got}, expected {expected}" for n, got, expected in shapes if got != expected]
+    require_fit(weights, {name: list(tensor.shape) for name, tensor in own.items()}, path)
+    module.load_state_dict(weights)
+
+
+def require_fit(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]], path: Path) -> None:
+    """Refuse tensors whose names and shapes are not exactly these.
+
+    Raises:
+        CodialError: names that are missing, unknown or of another shape, all listed.
+    """
+    wrong = [f"{n} missing" for n in shapes if n not in tensors] + [f"{n} unknown" for n in tensors if n not in shapes]
+    found = [(n, list(tensors[n].shape), shapes[n]) for n in shapes if n in tensors]
+    wrong += [f"{n} is {got}, expected {expected}" for n, got, expected in found if got != expected]
     if wrong:
         raise CodialError(f"{path} does not fit the config: {'; '.join(wrong)}.")
-    module.load_state_dict(weights)
 
 
 def _kept(folder: Path) -> Iterator[Path]:
@@ -141,8 +157,11 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        why = _PICKLE if _is_pickle(path) else str(error)
-        raise CodialError(f"{path} is not a readable checkpoint ({why}); delete it to start again.") from error
+        raise _unreadable(path, _PICKLE if _is_pickle(path) else str(error)) from error
+
+
+def _unreadable(path: Path, why: str) -> CodialError:
+    return CodialError(f"{path} is not a readable checkpoint ({why}); delete it to start again.")
 
 
 _PICKLE = "it is a pickle, which could run anything when it is read: only safetensors are"
@@ -150,8 +169,9 @@ _PICKLE = "it is a pickle, which could run anything when it is read: only safete
 
 def _is_pickle(path: Path) -> bool:
     """Say whether a file begins as a pickle or as a zip archive, in which torch keeps one."""
-    with path.open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:
         return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    return False
 
 
 def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:

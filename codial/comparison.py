@@ -7,6 +7,7 @@ from codial.errors import CodialError
 from codial.parameters import project_path
 from codial.presets import PRESETS, preset
 from codial.pretrain import pretrain
+from codial.results import WEIGHTS
 from codial.runs import Run, open_run
 
 
@@ -16,7 +17,8 @@ def open_or_pretrain(folders: str, root: str | Path | None = None) -> dict[str, 
     The preset of runs/photos/codial is codial/photos: the last two parts of the path, turned round.
 
     Args:
-        folders: separated by commas; relative ones lie below the project, wherever a notebook runs.
+        folders: separated by commas; relative ones lie below the project, wherever a notebook runs. The name of
+            exported weights, such as codial-cifar10, stands for their folder in results/weights.
         root: where data sets lie, for those that are trained.
 
     Returns:
@@ -25,7 +27,7 @@ def open_or_pretrain(folders: str, root: str | Path | None = None) -> dict[str, 
     Raises:
         CodialError: no folder is given, or one is no run and names no preset.
     """
-    paths = [project_path(part.strip()) for part in folders.split(",") if part.strip()]
+    paths = [_place(part.strip()) for part in folders.split(",") if part.strip()]
     if not paths:
         raise CodialError(f"runs is {folders!r}; expected folders separated by commas, such as runs/photos/codial.")
     return by_name(_open_or_pretrain(path, root) for path in paths)
@@ -54,6 +56,12 @@ def by_name(runs: Iterable[Run]) -> dict[str, Run]:
     runs = list(runs)
     names = [run.config.name for run in runs]
     return {name if names.count(name) == 1 else str(run.folder): run for name, run in zip(names, runs, strict=True)}
+
+
+def _place(part: str) -> Path:
+    """Return the folder that is meant: of exported weights if they have that name."""
+    exported = project_path(WEIGHTS) / part
+    return exported if "/" not in part and (exported / "config.json").is_file() else project_path(part)
 
 
 def _open_or_pretrain(path: Path, root: str | Path | None) -> Run:

@@ -15,7 +15,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from codial import devices, objectives, runs
-from codial.checkpoints import LAST, load_exactly, newest, read_note, read_tensors, save_checkpoint, set_aside
+from codial.checkpoints import (
+    LAST,
+    load_exactly,
+    newest,
+    read_note,
+    read_tensors,
+    require_fit,
+    save_checkpoint,
+    set_aside,
+)
 from codial.config import Config
 from codial.data import Pictures, load_images
 from codial.devices import choose_device, uses_bf16
@@ -27,6 +36,7 @@ from codial.monitors import confusion, measure
 from codial.ranks import Ranks, joined
 from codial.runs import Run
 from codial.schedule import learning_rate, stage_ends
+from codial.stored import require_kinds
 from codial.writing import write_safely
 
 OnLog = Callable[[Mapping[str, Any]], None]
@@ -310,11 +320,13 @@ class _Loop:
         path = newest(folder)
         if path is not None:
             note, tensors = read_note(path), read_tensors(path)
+            numbers = dict.fromkeys(("step", "seconds", "best"), (int, float))
+            require_kinds({"best": -math.inf} | note, numbers, path)
             self.step, self.seconds, self.best = note["step"], note["seconds"], note.get("best", -math.inf)
             load_exactly(self.objective, _below(tensors, "model."), path)
             self.window = {k: list(v.to(self.device)) for k, v in _below(tensors, "window.").items()}
             for name, optimiser in self.optimisers.items():
-                _load_optimiser(optimiser, _below(tensors, f"optimiser.{name}."))
+                _load_optimiser(optimiser, _below(tensors, f"optimiser.{name}."), path)
         if self.ranks.first:
             set_aside(folder, path)
             runs.cut_history(self.run.folder, self.step or -1)  # at step 0 the monitors are written anew
@@ -330,14 +342,18 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back the state of each parameter, named NUMBER.NAME."""
+def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put back the state of each parameter that has learnt, named NUMBER.NAME; every name and shape must agree."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    learnt = {key.partition(".")[0] for key in tensors}
+    moments = [(f"{i}", list(p.shape)) for i, p in enumerate(parameters) if f"{i}" in learnt]
+    shapes = {f"{i}.{name}": shape for i, shape in moments for name in ("exp_avg", "exp_avg_sq")}
+    require_fit(tensors, shapes | {f"{i}.step": [] for i, _ in moments}, path)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         own = parameters[int(index)]
         # The fused optimiser walks memory: moments must lie as their parameters do, channels last.
-        laid_out = torch.empty_like(own).copy_(value) if value.shape == own.shape else value
+        laid_out = value if name == "step" else torch.empty_like(own).copy_(value)
         state.setdefault(int(index), {})[name] = laid_out
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})

@@ -1,6 +1,5 @@
 """What runs' folders hold of measurements, seeds of one configuration together; nothing is measured here."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TypeVar
 from codial.config import CodialOptions, Config, config_hash
 from codial.errors import CodialError
 from codial.evaluate import ProbeReport
-from codial.results import reports
+from codial.results import read_report, reports
 from codial.runs import Run
 from codial.scale import differences
 
@@ -57,12 +56,12 @@ class Group:
     def searched(self, source: str, layer: str = "fc7") -> list[float]:
         """Return the runs' precision in percent of neighbours in a set of pictures, where it was measured."""
         paths = [path for run in self.runs if (path := current_report(run, f"retrieval-{source}-{layer}")) is not None]
-        return [float(json.loads(path.read_text())["precision"]) for path in paths]
+        return [float(read_report(path, precision=(float, int))["precision"]) for path in paths]
 
     def transferred(self, name: str) -> list[float]:
         """Return each run's value in percent of a transfer, such as voc2007-detection, where it was measured."""
         paths = [path for run in self.runs if (path := current_report(run, f"transfer-{name}")) is not None]
-        return [float(json.loads(path.read_text())["value"]) for path in paths]
+        return [float(read_report(path, value=(float, int))["value"]) for path in paths]
 
 
 def groups(runs: Iterable[Run]) -> list[Group]:
@@ -197,4 +196,4 @@ def current_report(run: Run, name: str) -> Path | None:
     path = reports(run) / f"{name}.json"
     if not path.exists():
         return None
-    return path if json.loads(path.read_text()).get("config_hash") == run.provenance["config_hash"] else None
+    return path if read_report(path).get("config_hash") == run.provenance["config_hash"] else None

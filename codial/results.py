@@ -7,9 +7,11 @@ from typing import Any
 
 from codial.errors import CodialError
 from codial.runs import Run
-from codial.writing import write_safely
+from codial.stored import read_values, require_kinds
+from codial.writing import make_folder, write_safely
 
 KEPT = ("config.json", "history.jsonl", "provenance.json")
+WEIGHTS = "results/weights"  # below the project: exported weights, each folder opened by its name
 
 
 def publish(run: Run, root: str | Path = "results") -> Path:
@@ -28,7 +30,7 @@ def publish(run: Run, root: str | Path = "results") -> Path:
     if not run.finished:
         raise CodialError(f"{run!r} is not finished; only whole runs are published.")
     folder = Path(root, *run.folder.resolve().parts[-2:])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for old in folder.glob("*.json*"):
         old.unlink()
     for path in [run.folder / name for name in KEPT] + sorted((run.folder / "evaluations").glob("*.json")):
@@ -41,9 +43,24 @@ def reports(run: Run) -> Path:
     return run.folder / "evaluations" if (run.folder / "evaluations").is_dir() else run.folder
 
 
+def read_report(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """Read a report.
+
+    Args:
+        path: of the file.
+        kinds: the types of what it must hold, by name.
+
+    Raises:
+        CodialError: it is damaged, or of a version that holds something else.
+    """
+    values = read_values(path)
+    require_kinds(values, kinds, path)
+    return values
+
+
 def write_report(run: Run, name: str, values: dict[str, Any]) -> None:
     """Write a report into a run's `evaluations` folder as NAME.json, with the hash of the run's settings."""
     path = run.folder / "evaluations" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     content = {"name": run.config.name, "config_hash": run.provenance["config_hash"]} | values
     write_safely(path, json.dumps(content, indent=1).encode())

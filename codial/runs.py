@@ -26,11 +26,12 @@ import torch
 
 import codial.config as configs
 from codial import writing
-from codial.checkpoints import load_exactly, newest, newest_note, read_tensors, require_whole
+from codial.checkpoints import load_exactly, newest, newest_note, read_note, read_tensors, require_whole
 from codial.config import Config
 from codial.errors import CodialError
-from codial.models import Trunk, build_trunk
-from codial.writing import write_safely
+from codial.models import TAPS, Trunk, build_trunk
+from codial.stored import parse_values, read_values, require_kinds
+from codial.writing import make_folder, write_safely
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Every line of history so far; a line still being written is left out."""
+        """Every line of history so far; a line still being written is left out.
+
+        Raises:
+            CodialError: a line is damaged; it is named.
+        """
         path = self.folder / "history.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        return [line for line, _ in _history(path)]
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Return the steps at which a term was logged, and its values.
@@ -62,8 +66,15 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the numbers come from: versions, commit, device, seed, pictures."""
-        return json.loads((self.folder / "provenance.json").read_text())
+        """Where the numbers come from: versions, commit, device, seed, pictures.
+
+        Raises:
+            CodialError: the file is missing or damaged.
+        """
+        path = self.folder / "provenance.json"
+        values = read_values(path)
+        require_kinds(values, {"config_hash": str, "pictures": dict}, path)
+        return values
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -93,7 +104,7 @@ class Run:
         return path
 
     def trunk(self, which: str = "last", device: str | torch.device = "cpu") -> Trunk:
-        """Return the trained trunk in evaluation mode.
+        """Return the trained trunk in evaluation mode; an exported one has no dense layers (`Trunk.layers`).
 
         Args:
             which: "last" or "best" (highest kNN accuracy) checkpoint.
@@ -105,12 +116,22 @@ class Run:
         path = self.checkpoint(which)
         weights = {k.removeprefix("model.trunk."): v for k, v in read_tensors(path, "model.trunk.").items()}
         trunk = build_trunk(self.config)
+        trunk.layers = layers = _layers(path)
+        weights = {k: v for k, v in trunk.state_dict().items() if not set(layers) & set(k.split("."))} | weights
         load_exactly(trunk, weights, path)
         return trunk.eval().to(device)
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"at epoch {self.progress.get('epoch', 0)}"
         return f"Run({self.config.name}, {state})"
+
+
+def _layers(path: Path) -> tuple[str, ...]:
+    """Return the layers that a checkpoint has weights for: all, unless it was exported."""
+    layers = read_note(path).get("layers", TAPS)
+    if not isinstance(layers, list | tuple) or not set(map(str, layers)) <= set(TAPS):
+        raise CodialError(f"{path} is damaged, or of another version of codial: layers is {layers!r:.60}.")
+    return tuple(layers)
 
 
 def open_run(folder: str | Path) -> Run:
@@ -140,10 +161,7 @@ def list_runs(root: str | Path) -> list[Run]:
 
 
 def _read_config(path: Path) -> Config:
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:  # unreadable, no text, no JSON
-        raise CodialError(f"{path} is not JSON ({error}); it was cut short or edited by hand.") from error
+    values = read_values(path)
     try:
         return configs.from_dict(values)
     except CodialError as error:
@@ -155,8 +173,8 @@ def _made_by_another(folder: Path) -> str:
     import codial
 
     try:
-        theirs = json.loads((folder / "provenance.json").read_text())["codial"]
-    except (OSError, ValueError, KeyError, TypeError):
+        theirs = read_values(folder / "provenance.json")["codial"]
+    except (CodialError, KeyError):
         return ""
     return "" if theirs == codial.__version__ else f" It was made by codial {theirs}; this is {codial.__version__}."
 
@@ -181,7 +199,7 @@ def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], 
         return run
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - _BEGUN):
         raise CodialError(f"{folder} exists and is not a run; name a new folder, or empty this one.")
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "checkpoints")
     write_safely(folder / "provenance.json", json.dumps(_provenance(config, pictures, device), indent=1).encode())
     write_safely(folder / "config.json", json.dumps(configs.to_dict(config), indent=1).encode())
     return Run(folder, config)
@@ -199,7 +217,7 @@ def claimed(folder: str | Path) -> Iterator[None]:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise CodialError(f"{folder} is not a run but a file; name a folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         _lock(handle, folder)
@@ -258,12 +276,15 @@ def _require_same(run: Run, config: Config) -> None:
 
 def _require_same_pictures(run: Run, pictures: Mapping[str, Any]) -> None:
     theirs = run.provenance["pictures"]
-    if pictures and pictures["fingerprint"] != theirs["fingerprint"]:
-        there, asked = (f"{p['count']} of {p['name']}/{p['split']}, {p['fingerprint']}" for p in (theirs, pictures))
+    if pictures and pictures["fingerprint"] != theirs.get("fingerprint"):
+        there, asked = ("{} of {}/{}, {}".format(*map(p.get, _NAMED)) for p in (theirs, pictures))
         raise CodialError(
             f"{run.folder} learns from other pictures ({there} there, {asked} asked). Name a new folder, or delete"
             " this one."
         )
+
+
+_NAMED = ("count", "name", "split", "fingerprint")
 
 
 def _provenance(config: Config, pictures: Mapping[str, Any], device: str) -> dict[str, Any]:
@@ -302,9 +323,31 @@ def append_line(folder: Path, line: Mapping[str, Any]) -> None:
 
 
 def cut_history(folder: Path, step: int) -> None:
-    """Drop lines past a step: those that an interrupted run wrote after its last checkpoint."""
+    """Drop lines past a step: those that an interrupted run wrote after its last checkpoint.
+
+    Raises:
+        CodialError: a line is damaged; nothing is dropped then.
+    """
     path = folder / "history.jsonl"
     if path.exists():
-        lines = path.read_text().split("\n")[:-1]
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        kept = [line for values, line in _history(path) if values["step"] <= step]
         write_safely(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _history(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """Return what each whole line of a history holds, and the line."""
+    try:
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise CodialError(f"{path} cannot be read: {error}.") from error
+    return [(_values(line, place, path), line) for place, line in enumerate(lines, 1)]
+
+
+def _values(line: str, place: int, path: Path) -> dict[str, Any]:
+    try:
+        values = parse_values(line)
+        if not isinstance(values.get("step"), int):
+            raise ValueError("it says no step")
+        return values
+    except ValueError as error:
+        raise CodialError(f"{path}, line {place} is damaged ({error}); mend or remove that line.") from error

@@ -94,6 +94,9 @@ def _convert_tuple(kind: Any, value: Any, name: str) -> tuple:
     return tuple(_convert(inner[0] if open_ended else inner[i], v, name) for i, v in enumerate(value))
 
 
+_HUGE = 10**300  # about where float ends
+
+
 def _convert_scalar(kind: type, value: Any, name: str) -> Any:
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
@@ -104,7 +107,7 @@ def _convert_scalar(kind: type, value: Any, name: str) -> Any:
         except ValueError:
             raise CodialError(f"{name} is {value!r}; expected {words[kind]}.") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < _HUGE else math.inf
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     fits = isinstance(value, kind) and not (kind is not bool and isinstance(value, bool))

@@ -1,19 +1,18 @@
 """Systems side by side under one protocol, the paper's numbers beside ours: what `codial compare` prints."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codial import objectives, paper
 from codial.data import Pictures
 from codial.errors import CodialError
 from codial.evaluate import ProbeConfig, ProbeReport, probe, retrieve
 from codial.reports import by_settings
-from codial.results import reports
+from codial.results import read_report, reports
 from codial.runs import Run
 
 K, LAYER = 7, "fc7"  # of retrieval, as the paper's Figure 4
@@ -144,11 +143,14 @@ def _stored(run: Run, name: str, protocol: ProbeConfig) -> Judged | None:
     probed, searched = folder / f"probe-{name}.json", folder / f"retrieval-{name}-{LAYER}.json"
     if not (probed.exists() and searched.exists()):
         return None
-    report, retrieval = ProbeReport.load(probed), json.loads(searched.read_text())
+    report, retrieval = ProbeReport.load(probed), read_report(searched, **_SEARCHED)
     same = replace(report.protocol, precision=protocol.precision) == protocol and retrieval["k"] == K
     current = {report.config_hash, retrieval["config_hash"]} == {run.provenance["config_hash"]}
     pictures = (retrieval["gallery"], retrieval["queries"]) == (report.train, report.test)
     return Judged(run, report, retrieval["precision"]) if same and current and pictures else None
+
+
+_SEARCHED: dict[str, Any] = {"precision": (float, int), "k": int, "gallery": str, "queries": str, "config_hash": str}
 
 
 def _require_weights(run: Run) -> None:

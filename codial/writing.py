@@ -24,12 +24,12 @@ def write_safely(path: Path, data: bytes, keep: Path | None = None) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
+        part.replace(path)
     except OSError as error:
         _remove(part)
         raise _failed(path, error) from error
-    if keep is not None and path.exists():
-        path.replace(keep)
-    part.replace(path)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -41,6 +41,18 @@ def append_line(path: Path, line: str) -> None:
     try:
         with path.open("a") as file:
             file.write(line + "\n")
+    except OSError as error:
+        raise _failed(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        CodialError: the disk is full, or the folder above it cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _failed(path, error) from error
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from alike import assert_same_run, go, stopping_after
+from damage import flip
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -16,14 +17,7 @@ from codial.errors import CodialError
 
 LAST, PREVIOUS, DAMAGED = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "damaged"))
 
-pytestmark = pytest.mark.faults
-
-
-def flip(path, place=-5):
-    """Change one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[place] ^= 16
-    path.write_bytes(content)
+pytestmark = pytest.mark.faults("damaged checkpoint")
 
 
 @pytest.fixture

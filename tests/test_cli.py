@@ -82,7 +82,7 @@ def test_pretrain_lists_presets_and_shows_settings(capsys):
     table, *told = capsys.readouterr().out.split("\n\n")
     listed = [line.split()[0] for line in table.splitlines()[2:]]
     for line, scales in zip(
-        told, (("photos", "cifar10", "paper", "recommended"), ("cifar10", "recommended")), strict=True
+        told, (("photos", "short", "cifar10", "paper", "recommended"), ("cifar10", "recommended")), strict=True
     ):
         listed += [f"{name}/{scale}" for name in re.findall(r"codial-[a-z0-9-]+", line) for scale in scales]
     assert sorted(listed) == sorted(PRESETS)

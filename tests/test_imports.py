@@ -15,7 +15,7 @@ ROOT = "__init__"
 # From the first to the last; a module imports only from earlier rows, or from within its own package.
 LAYERS = (
     {"errors"},
-    {"settings", "writing"},
+    {"settings", "stored", "writing"},
     {"options"},
     {"config"},
     {"ablations", "checkpoints", "devices", "interrupts", "paper", "parameters", "ranks"},
@@ -28,7 +28,7 @@ LAYERS = (
     {"scale"},
     {"reports"},
     {"tables"},
-    {"answers", "papertables", "sweep"},
+    {"answers", "export", "papertables", "sweep"},
     {"reproduce"},
     {ROOT},
     {"plots"},

@@ -22,7 +22,7 @@ from codial.errors import CodialError
 from codial.objectives import build
 from codial.schedule import stage_ends
 
-SCALES = ("photos", "cifar10", "paper", "recommended")
+SCALES = ("photos", "short", "cifar10", "paper", "recommended")
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 ABLATIONS = {  # Table 2, Figure 3 and the readings of the head: the section that changes, and to what
     "cls": ("objective", {"mi_weight": 0.0}),
@@ -165,7 +165,7 @@ def test_decouples_presets_differ_from_its_published_settings_in_what_small_sets
     assert paper.objective == DecoupleOptions(pu_part=1 / 6)
     assert (paper.objective.negatives, paper.objective.temperature, paper.objective.bank_momentum) == (4096, 0.07, 0.5)
     assert stage_ends(shares_of(paper), paper.train.epochs) == (50, 264, 300)
-    for scale, temperature in (("photos", 0.4), ("cifar10", 0.2), ("recommended", 0.2)):
+    for scale, temperature in (("photos", 0.4), ("short", 0.2), ("cifar10", 0.2), ("recommended", 0.2)):
         assert codial.preset(f"decouple/{scale}").objective == DecoupleOptions(temperature=temperature)
 
 
@@ -208,7 +208,7 @@ def test_the_trunk_that_spots_artifacts_takes_as_many_steps_on_as_many_pictures(
     assert 2 * theirs.train.batch == ours.train.batch
     train = dataclasses.replace(theirs.train, batch=ours.train.batch)
     assert dataclasses.replace(theirs, name=ours.name, objective=ours.objective, train=train) == ours
-    laptop = scale in ("photos", "cifar10")
+    laptop = scale in ("photos", "short", "cifar10")
     assert options == (SpotArtifactsOptions(width=0.25, autoencoder_rate=10.0) if laptop else SpotArtifactsOptions())
 
 

@@ -61,6 +61,7 @@ def test_a_line_is_the_mean_over_the_steps_since_the_last(tiny, few, tmp_path):
     assert some.curve("loss")[0] == [4, 6]
 
 
+@pytest.mark.numbers("seeds across processes")
 def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny, tiny_run, few, tmp_path):
     torch.manual_seed(99)  # no global state is read
     again = go(tiny, tmp_path / "again", few)
@@ -171,6 +172,7 @@ def test_monitors_can_be_switched_off(tiny, few, tmp_path):
 # A loss that is no number
 
 
+@pytest.mark.faults("loss that is no number")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("log_every", [1, 100])
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(
@@ -198,6 +200,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint_before(
     assert_same_run(go(config, tmp_path / "run", few), go(config, tmp_path / "whole", few))
 
 
+@pytest.mark.faults("loss that is no number")
 @pytest.mark.parametrize("log_every", [1, 3, 100])
 def test_the_batch_that_broke_a_run_can_be_made_again(log_every, tiny, few, tmp_path, monkeypatch):
     """The sixth of nine; the very views come back, from what the run wrote down."""
@@ -220,6 +223,7 @@ def test_the_batch_that_broke_a_run_can_be_made_again(log_every, tiny, few, tmp_
     assert not torch.equal(batch.views.images, seen[4].views.images)
 
 
+@pytest.mark.faults("loss that is no number")
 def test_a_stop_after_a_loss_that_is_no_number_does_not_save_it(tiny, few, tmp_path):
     config = replace(tiny, train=replace(tiny.train, lr=1e30, log_every=100))
     with pytest.raises(CodialError, match=r"no longer a number at step 2 "):

@@ -14,7 +14,7 @@ from codial.evaluate import ProbeReport
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()
-RESULTS = sorted((PROJECT / "results").glob("*/*/probe-*.json"))
+RESULTS = [p for p in sorted((PROJECT / "results").glob("*/*/probe-*.json")) if "weights" not in p.parts]  # copies
 
 
 REPORTS = {path: ProbeReport.load(path) for path in RESULTS}

@@ -13,7 +13,6 @@ import pytest
 from alike import assert_same_run, go, stopping_after
 
 import codial
-from codial import checkpoints, runs
 from codial.config import to_dict
 from codial.errors import CodialError
 
@@ -23,6 +22,7 @@ LOOP = importlib.import_module("codial.pretrain")  # the module; `codial.pretrai
 # Interrupted runs
 
 
+@pytest.mark.faults("run stopped or killed")
 def test_a_run_stopped_at_any_step_resumes_to_the_same_numbers(longer, uninterrupted, few, tmp_path, seed):
     """Within an epoch, at its end, between two lines of history, before the first step, one step before the end."""
     for step in (0, 17, *random.Random(seed).sample(range(1, 17), 3)):
@@ -33,6 +33,7 @@ def test_a_run_stopped_at_any_step_resumes_to_the_same_numbers(longer, uninterru
         assert_same_run(go(longer, folder, few), uninterrupted)
 
 
+@pytest.mark.faults("run stopped or killed")
 def test_a_run_stopped_after_every_second_step_gets_to_the_same_numbers(longer, uninterrupted, few, tmp_path):
     for _ in range(9):
         run = go(longer, tmp_path / "run", few, stop=stopping_after(2))
@@ -48,56 +49,6 @@ def test_the_clock_goes_on_where_it_stopped(longer, few, tmp_path):
     whole = go(longer, tmp_path / "run", few)
     seconds = [line["seconds"] for line in whole.history]
     assert seconds == sorted(seconds)
-
-
-class Killed(BaseException):
-    """What no handler catches."""
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_any_write_resumes_to_the_same_numbers(tiny, tiny_run, few, tmp_path, monkeypatch):
-    """Before and in the middle of each file operation, one after another, until none is left to kill at."""
-    moments = 0
-
-    def dying_at(number, half_way):
-        count = 0
-
-        def counted(write, leave_half):
-            def wrapped(*arguments, **options):
-                nonlocal count
-                count += 1
-                if count > number:
-                    if half_way:
-                        leave_half(*arguments)
-                    raise Killed
-                write(*arguments, **options)
-
-            return wrapped
-
-        def half_a_file(path, data):
-            path.with_name(path.name + ".part").write_bytes(data[: len(data) // 2])
-
-        def half_a_line(folder, line):
-            with (folder / "history.jsonl").open("a") as file:
-                file.write(json.dumps(line)[:20])
-
-        for module in (checkpoints, runs):
-            monkeypatch.setattr(module, "write_safely", counted(module.write_safely, half_a_file))
-        monkeypatch.setattr(runs, "append_line", counted(runs.append_line, half_a_line))
-
-    for number in range(1000):
-        folder, half_way = tmp_path / str(number), number % 2 == 1
-        dying_at(number, half_way)
-        try:
-            go(tiny, folder, few)
-            break
-        except Killed:
-            moments += 1
-        finally:
-            monkeypatch.undo()
-        assert_same_run(go(tiny, folder, few), tiny_run)
-    # Two files at birth, six lines of history, one `last` after the first epoch and one at the end, `best` at times.
-    assert moments >= 11
 
 
 CHILD = """
@@ -141,6 +92,7 @@ def talkative(longer, few, tmp_path_factory):
     return go(config, tmp_path_factory.mktemp("talkative") / "run", few)
 
 
+@pytest.mark.faults("run stopped or killed")
 @pytest.mark.slow
 def test_a_killed_process_resumes_to_the_same_numbers(talkative, few, child, tmp_path):
     """SIGKILL at a moment of the clock's choosing."""
@@ -159,6 +111,7 @@ def test_a_killed_process_resumes_to_the_same_numbers(talkative, few, child, tmp
     assert_same_run(go(talkative.config, tmp_path / "run", few), talkative)
 
 
+@pytest.mark.faults("run stopped or killed")
 @pytest.mark.slow
 def test_ctrl_c_saves_and_ends_well(talkative, few, child, tmp_path):
     process = child(talkative.config)
@@ -175,6 +128,7 @@ def test_ctrl_c_saves_and_ends_well(talkative, few, child, tmp_path):
     assert_same_run(go(talkative.config, tmp_path / "run", few), talkative)
 
 
+@pytest.mark.faults("run stopped or killed")
 def test_a_second_ctrl_c_breaks_off(tiny, few, tmp_path):
     """The handler itself: the first sets `stop`, the second raises."""
     stop = threading.Event()
@@ -192,6 +146,7 @@ def test_a_second_ctrl_c_breaks_off(tiny, few, tmp_path):
     assert not codial.open_run(tmp_path / "run").finished
 
 
+@pytest.mark.faults("run stopped or killed")
 def test_another_thread_trains_and_stops_without_signals(longer, few, tmp_path):
     stop, found = threading.Event(), []
 
@@ -218,6 +173,7 @@ def test_a_finished_run_is_returned_untouched(tiny, tiny_run, few, monkeypatch):
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
 
 
+@pytest.mark.faults("config or pictures of another run")
 def test_other_settings_and_other_pictures_are_refused(tiny, tiny_run, few, photos):
     other = replace(tiny, train=replace(tiny.train, epochs=3))
     with pytest.raises(CodialError, match=r"holds a run with other settings \(train.epochs: 2 there, 3 asked\)"):
@@ -226,6 +182,7 @@ def test_other_settings_and_other_pictures_are_refused(tiny, tiny_run, few, phot
         go(tiny, tiny_run.folder, photos["train"])
 
 
+@pytest.mark.faults("config or pictures of another run")
 def test_other_pictures_do_not_continue_a_stopped_run(tiny, few, photos, tmp_path):
     stop = threading.Event()
     stop.set()
@@ -234,6 +191,7 @@ def test_other_pictures_do_not_continue_a_stopped_run(tiny, few, photos, tmp_pat
         go(tiny, tmp_path / "run", photos["test"].subset(24))
 
 
+@pytest.mark.faults("config or pictures of another run")
 def test_a_folder_that_is_no_run_stays_as_it_is(tiny, few, tmp_path):
     (tmp_path / "thesis.txt").write_text("important")
     with pytest.raises(CodialError, match=r"exists and is not a run"):
@@ -241,6 +199,7 @@ def test_a_folder_that_is_no_run_stays_as_it_is(tiny, few, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.faults("damaged checkpoint")
 def test_a_damaged_checkpoint_does_not_start_the_run_anew(tiny, few, tmp_path):
     stop = threading.Event()
     stop.set()

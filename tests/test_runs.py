@@ -62,6 +62,7 @@ def test_a_folder_that_is_no_run_is_refused_with_the_runs_beside_it(tiny_run, tm
         codial.open_run(tiny_run.folder.parent / "tine")
 
 
+@pytest.mark.faults("damaged run folder")
 @pytest.mark.parametrize("text", ["", "{", '{"seed": 1', "\x00"])
 def test_a_damaged_config_is_named(text, copied):
     (copied.folder / "config.json").write_text(text)
@@ -69,12 +70,14 @@ def test_a_damaged_config_is_named(text, copied):
         codial.open_run(copied.folder)
 
 
+@pytest.mark.faults("damaged run folder")
 def test_a_config_with_an_unknown_setting_is_refused(copied, tiny):
     (copied.folder / "config.json").write_text(json.dumps(to_dict(tiny) | {"colour": 1}))
     with pytest.raises(CodialError, match=r"no setting called 'colour'"):
         codial.open_run(copied.folder)
 
 
+@pytest.mark.faults("damaged run folder")
 def test_a_run_of_another_version_is_refused_with_both_versions(copied, tiny):
     path = copied.folder / "provenance.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"codial": "9.1.0"}))
@@ -91,6 +94,7 @@ def test_runs_are_listed_by_path_however_deep(tiny_run, tmp_path):
     assert codial.list_runs(tmp_path / "none") == []
 
 
+@pytest.mark.faults("damaged run folder")
 def test_what_only_looks_like_a_run_is_left_out_of_the_list_and_named(tiny_run, tmp_path):
     shutil.copytree(tiny_run.folder, tmp_path / "good")
     for name, content in (("bert", b'{"hidden_size": 768}'), ("damaged", b'{"name": "ti'), ("binary", b"\xff\xfe\x00")):
@@ -102,6 +106,7 @@ def test_what_only_looks_like_a_run_is_left_out_of_the_list_and_named(tiny_run, 
     assert all(str(tmp_path) in str(one.message) for one in told)
 
 
+@pytest.mark.faults("two processes on one folder")
 def test_a_claimed_folder_is_refused_until_it_is_free(tmp_path):
     with runs.claimed(tmp_path / "run"):
         with pytest.raises(CodialError, match=r"run is being trained by someone else"), runs.claimed(tmp_path / "run"):
@@ -138,6 +143,7 @@ def test_a_run_before_its_first_checkpoint_can_be_opened(tmp_path, tiny):
 # History
 
 
+@pytest.mark.faults("damaged run folder")
 @pytest.mark.parametrize("half", ['{"kind": "train", "st', '{"kind": "train", "step": 7, "loss": 1.5}', "{"])
 def test_a_line_still_being_written_is_left_out(half, copied):
     before = copied.history
@@ -180,6 +186,7 @@ def test_an_unknown_checkpoint_is_named(tiny_run):
         tiny_run.trunk("first")
 
 
+@pytest.mark.faults("damaged run folder")
 def test_weights_that_do_not_fit_are_listed_all(copied):
     path = copied.folder / "checkpoints" / "last.safetensors"
     tensors = load_file(path)
@@ -195,6 +202,7 @@ def test_weights_that_do_not_fit_are_listed_all(copied):
     )
 
 
+@pytest.mark.faults("damaged run folder")
 @pytest.mark.parametrize("damage", ["empty", "half", "header", "text", "no note", "broken note"])
 def test_a_damaged_checkpoint_is_named(damage, copied):
     path = copied.folder / "checkpoints" / "last.safetensors"
@@ -259,6 +267,7 @@ def test_nothing_is_written_over_what_is_no_run(what, tmp_path, tiny):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.faults("damaged run folder")
 @pytest.mark.parametrize("left", [(), ("checkpoints",), ("checkpoints", "provenance.json", "config.json.part")])
 def test_what_a_run_killed_at_birth_left_is_taken_over(left, tmp_path, tiny):
     (tmp_path / "run").mkdir()

@@ -152,11 +152,12 @@ def test_ci_runs_make_test_and_closes_with_the_summaries(project):
     script = shutil.copy(PROJECT / ".ci/run", project / "run")
     (project / ".ci").mkdir()
     Path(script).rename(project / ".ci/run")
-    lines = ["== 3 passed in 0.10s ==", "noise", "==== 1 failed, 2 passed in 75.31s (0:01:15) ====", "more noise"]
+    lines = ["== 3 passed in 0.10s ==", "faults: 9 injected, 9 survived", "noise"]
+    lines += ["==== 1 failed, 2 passed in 75.31s (0:01:15) ====", "more noise"]
     (project / "Makefile").write_text("test:\n" + "".join(f"\t@echo '{line}'\n" for line in lines) + "\t@exit 4\n")
     done = subprocess.run(["bash", ".ci/run"], cwd=project, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2  # make's own code for any failure
-    assert done.stdout.splitlines()[-2:] == [lines[0], lines[2]]
+    assert done.stdout.splitlines()[-3:] == [lines[1], lines[0], lines[3]]
     assert "noise" in done.stdout
 
 

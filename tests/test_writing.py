@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from damage import python_without_privileges
 
 from codial import writing
 from codial.errors import CodialError
 from codial.writing import append_line, write_safely
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.faults("full disk or closed folder")
 
 
 def test_a_file_is_written_over_an_older_one(tmp_path):
@@ -71,11 +72,21 @@ def test_a_line_on_a_full_disk_is_told_of(tmp_path):
         append_line(tmp_path / "history", "{}")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+IN_A_FOLDER = """
+import sys
+from pathlib import Path
+from codial.writing import write_safely
+write_safely(Path(sys.argv[1]) / "file", b"content")
+"""
+
+
 def test_a_folder_that_cannot_be_written_to_is_told_of(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(CodialError, match=r"file could not be written: Permission denied"):
-        write_safely(tmp_path / "file", b"content")
+    done = python_without_privileges(IN_A_FOLDER, tmp_path)
+    tmp_path.chmod(0o700)
+    assert "CodialError" in done.stderr
+    assert "file could not be written: Permission denied" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_gone_is_told_of(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import codial
-from codial.cli import figure, reproduce, sweep, table, transfer
+from codial.cli import export, figure, reproduce, sweep, table, transfer
 from codial.data import SETS
 from codial.evaluate import PROTOCOLS, ProbeConfig
 from codial.models import CONV_TAPS, TAPS
@@ -30,13 +30,13 @@ on. Ctrl-C ends the step under way and saves; the same command goes on from
 there, and returns at once when the run is finished. Presets are named
 SYSTEM/SCALE: codial, its ablations such as codial-cls (see --list), rotnet,
 decouple, globstat, deepcluster, knowtrans, spotartifacts, cmc, supervised or
-random (untrained) at photos or cifar10 (a laptop), recommended or paper (a
-GPU)."""
+random (untrained) at photos, short or cifar10 (a laptop), recommended or paper
+(a GPU)."""
 _PRETRAIN_EXAMPLES = """\
   codial pretrain --list                  the presets
   codial pretrain codial/photos --show    every setting that --set can change
-  codial pretrain codial/photos --set train.epochs=2 --out runs/short
-  codial pretrain runs/short/config.json --set seed=1 --out runs/short-1
+  codial pretrain codial/photos --set train.epochs=2 --out runs/quick
+  codial pretrain runs/quick/config.json --set seed=1 --out runs/quick-1
   codial pretrain codial/cifar10 --set data.source=~/pictures --out runs/mine"""
 
 _PROBE = """\
@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     _probe(_add(commands, "probe", _PROBE, _PROBE_EXAMPLES))
     _retrieve(_add(commands, "retrieve", _RETRIEVE, _RETRIEVE_EXAMPLES))
     _compare(_add(commands, "compare", _COMPARE, _COMPARE_EXAMPLES))
+    export.arguments(_add(commands, "export", export.ABOUT, export.EXAMPLES))
     table.arguments(_add(commands, "table", table.ABOUT, table.EXAMPLES))
     _machine(figure.arguments(_add(commands, "figure", figure.ABOUT, figure.EXAMPLES)))
     _machine(sweep.arguments(_add(commands, "sweep", sweep.ABOUT, sweep.EXAMPLES)))

@@ -16,6 +16,7 @@ whatever stopped it; with --minutes it saves and stops by itself, for machines
 that are at hand for a short while."""
 EXAMPLES = """\
   codial reproduce cifar10
+  codial reproduce cifar10 --budget short
   codial reproduce cifar10 --budget full --minutes 9
   codial reproduce cifar10 --list"""
 
@@ -23,7 +24,7 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add what the command takes, and return the parser."""
     parser.add_argument("data", metavar="SET", help="cifar10")
-    parser.add_argument("--budget", metavar="NAME", default="small", help=f"{' or '.join(BUDGETS)} (default: small)")
+    parser.add_argument("--budget", metavar="NAME", default="small", help=f"{', '.join(BUDGETS)} (default: small)")
     parser.add_argument("--minutes", metavar="N", type=float, help="save and stop after so many (default: no end)")
     parser.add_argument("--list", action="store_true", help="print the runs, and make none")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="of the runs (default: runs)")

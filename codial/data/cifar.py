@@ -1,5 +1,6 @@
 """CIFAR-10 in its official python layout, `cifar-10-batches-py/`."""
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,9 +80,9 @@ def read_batch(path: Path, md5: Mapping[str, str], key: str, classes: int, name:
     sums.verify(path, md5, name)
     batch, again = pickles.load(path), sums.get(path.parent, name)
     try:
-        pixels, labels = batch["data"], np.asarray(batch[key], dtype=np.int64)
+        pixels, labels = batch["data"], np.array([operator.index(label) for label in batch[key]], np.int64)
         whole = pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3 * SIDE * SIDE)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
         raise CodialError(f"{path} is not a batch of {name} ({error!r}). {again}") from error
     if not whole or not ((labels >= 0) & (labels < classes)).all():
         raise CodialError(

@@ -4,8 +4,10 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ EXTENSIONS = (
     ".pgm",
     ".pnm",
 )
+LARGE = 2**25  # pixels; larger pictures take turns, so that a folder of them fits memory, too
 WORKERS = min(8, os.cpu_count() or 1)  # threads are enough: Pillow decodes outside the GIL
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -102,9 +105,10 @@ def decode(path: Path, size: int) -> np.ndarray:
         raise OSError("not a file (a broken link?)")
     with Image.open(path, formats=_formats()) as image:
         image.draft(None, (2 * size, 2 * size))  # JPEG shrinks while decoding; at least a factor 2 is left to antialias
-        image.load()
-        orientation = image.getexif().get(_ORIENTATION)  # after load: TIFF turns itself and drops the tag
-        square = central_square(to_rgb(image), size)
+        with _turn() if image.width * image.height > LARGE else nullcontext():
+            image.load()
+            orientation = image.getexif().get(_ORIENTATION)  # after load: TIFF turns itself and drops the tag
+            square = central_square(to_rgb(image), size)
     if orientation in _UPRIGHT:
         square = square.transpose(_UPRIGHT[orientation])
     return np.asarray(square).transpose(2, 0, 1)  # [H, W, 3] -> [3, H, W]
@@ -129,7 +133,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: a value is infinite or not a number.
     """
-    values = np.asarray(image).astype(np.float64)
+    values = np.array(image, np.float64)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(low + high):
         raise ValueError("it holds values that are infinite or not a number")
@@ -137,8 +141,9 @@ def eight_bits(image: Image.Image) -> Image.Image:
         low, high = 0.0, 65535.0
     elif low >= 0 and high <= 255:
         low, high = 0.0, 1.0 if image.mode == "F" and high <= 1 else 255.0
-    scaled = (values - low) * (255 / max(high - low, 1e-12))
-    return Image.fromarray(scaled.round().astype(np.uint8))
+    values -= low
+    values *= 255 / max(high - low, 1e-12)
+    return Image.fromarray(values.round(out=values).astype(np.uint8))
 
 
 def central_square(image: Image.Image, size: int) -> Image.Image:
@@ -154,7 +159,13 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(WORKERS, thread_name_prefix="decoding")
 
 
+@cache
+def _turn() -> Lock:
+    return Lock()
+
+
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of its parent's threads
+os.register_at_fork(after_in_child=_turn.cache_clear)  # nor will they unlock what they had locked
 
 
 @cache

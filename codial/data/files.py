@@ -175,5 +175,5 @@ def readable(name: str) -> str:
 def _bytes(path: str) -> int:
     try:
         return os.path.getsize(path)  # several times as fast as a Path's own, for a million files
-    except OSError:  # a broken link, which is told of when the picture is asked for
+    except (OSError, ValueError):  # a broken link, no name of a file: told of when the picture is asked for
         return -1

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,38 @@ def load(path: Path) -> Any:
         CodialError: the pickle is damaged, or asks for anything else.
     """
     try:
-        return _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = path.read_bytes()
+        _require_bounded(content)
+        return _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a damaged pickle may raise anything
         raise CodialError(f"{path} cannot be read safely: {error}; get it again.") from error
 
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
+def _require_bounded(content: bytes) -> None:
+    """Refuse lengths and places beyond the file, for which an unpickler would make room before it looks."""
+    for opcode, argument, place in pickletools.genops(content):
+        if opcode.name.endswith("PUT") and not 0 <= int(argument or 0) <= (place or 0):
+            raise pickle.UnpicklingError(f"it remembers a value {argument}, which cannot be among those before it")
+
+
+def _empty(*_: Any) -> np.ndarray:
+    """Stand in for numpy's `_reconstruct`, which would take any shape; that of a pickle is filled in afterwards."""
+    return np.empty(0, np.uint8)
+
+
+def _plain(kind: Any, *_: Any) -> np.dtype:
+    """Stand in for numpy's `dtype`: its own types of numbers, which a pickle cannot alter afterwards."""
+    found = np.dtype(kind)
+    if found.isbuiltin != 1 or found.hasobject:
+        raise pickle.UnpicklingError(f"it holds an array of {found!r:.40}, which no picture needs")
+    return found
+
+
 _ALLOWED = {  # what an array needs, under the names of Python 2's numpy and of today's
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy", "ndarray"): None,  # an argument of `_reconstruct`, not to be called
+    ("numpy", "dtype"): _plain,
 }
 
 

@@ -1,16 +1,15 @@
 """Archives, unpacked within a folder and nowhere else."""
 
-import lzma
+import errno
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
 from codial.errors import CodialError
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -22,13 +21,17 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises:
         CodialError: the archive is damaged, or a member would lie outside the folder.
-        OSError: the disk is full.
+        OSError: the disk is full, or cannot be written to.
     """
     try:
         (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, folder)
     except tarfile.FilterError as error:
         raise CodialError(f"{archive} was not unpacked: {error}.") from error
-    except _DAMAGED as error:
+    except CodialError:
+        raise
+    except Exception as error:  # on damaged bytes an unpacker may raise anything
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         raise CodialError(f"{archive} is damaged ({error}); remove it and get it again.") from error
 
 
@@ -46,4 +49,6 @@ def _unzip(archive: Path, folder: Path) -> None:
 def _untar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as file:
         for member in tqdm(file, desc=f"unpacking {archive.name}", unit=" files", delay=2):
+            if not (member.isfile() or member.isdir()):  # through links, filters have been got round
+                raise CodialError(f"{archive} was not unpacked: {member.name!r} is a link or a device, as no set has.")
             file.extract(member, folder, filter="data")

@@ -1,5 +1,6 @@
 """What a frozen trunk is worth: features, linear probes, retrieval, maps."""
 
+from codial.evaluate.beliefs import Belief, beliefs
 from codial.evaluate.cached import ProbeConfig
 from codial.evaluate.features import features, taps
 from codial.evaluate.looks import looks
@@ -11,6 +12,7 @@ from codial.evaluate.retrieval import Found, nearest, retrieve
 
 __all__ = [
     "PROTOCOLS",
+    "Belief",
     "Found",
     "GlobStatProbe",
     "LayerMap",
@@ -19,6 +21,7 @@ __all__ = [
     "ZhangProbe",
     "agreement",
     "average_precision",
+    "beliefs",
     "features",
     "looks",
     "map_layers",

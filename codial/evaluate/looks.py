@@ -45,7 +45,16 @@ def _system(source: Run | Config, images: Pictures, seed: int) -> Objective:
             return objectives.build(source, len(images.classes), len(images)).eval()
         known = source.provenance["pictures"]
         system = objectives.build(source.config, len(images.classes), known.get("count", len(images)))
-    path = source.checkpoint()
+    return with_weights(system, source)
+
+
+def with_weights(system: Objective, run: Run) -> Objective:
+    """Return a system with what a run has learnt so far, in evaluation mode.
+
+    Raises:
+        CodialError: the run has no checkpoint, it is damaged, or it does not fit the system.
+    """
+    path = run.checkpoint()
     weights = {name.removeprefix("model."): value for name, value in read_tensors(path, "model.").items()}
     load_exactly(system, weights, path)
     return system.eval()

@@ -15,7 +15,8 @@ from codial.evaluate.older import GlobStatProbe, ZhangProbe
 from codial.evaluate.task import check_sets, task_of
 from codial.models import Trunk
 from codial.runs import Run
-from codial.writing import write_safely
+from codial.stored import read_values
+from codial.writing import make_folder, write_safely
 
 Protocol = ProbeConfig | ZhangProbe | GlobStatProbe
 PROTOCOLS: dict[str, type[Protocol]] = {kind.name: kind for kind in (ProbeConfig, ZhangProbe, GlobStatProbe)}
@@ -56,7 +57,7 @@ class ProbeReport:
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent)
         values = asdict(self)
         values["protocol"] = {"name": self.protocol.name} | values["protocol"]
         write_safely(Path(path), json.dumps(values, indent=1).encode())
@@ -69,12 +70,13 @@ class ProbeReport:
             CodialError: the file is not such a report.
         """
         try:
-            values = json.loads(Path(path).read_text())
-            values = {"metric": "top-1"} | values  # reports of old had no other
-            accuracies = {layer: tuple(v) for layer, v in values["accuracies"].items()}
+            values = {"metric": "top-1"} | read_values(Path(path))  # reports of old had no other
+            accuracies = {layer: tuple(map(float, v)) for layer, v in values["accuracies"].items()}
+            if not accuracies or not all(accuracies.values()):
+                raise ValueError("it holds no accuracies")
             kept = {f.name: values[f.name] for f in fields(cls)}
             kept |= {"protocol": _protocol(values["protocol"]), "accuracies": accuracies}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CodialError(f"{path} is not a probe report ({error!r}).") from error
         return cls(**kept)
 

@@ -150,9 +150,7 @@ class AlexNet(Trunk):
         Raises:
             CodialError: a name is not a tap, or the pictures have another shape than the trunk was made for.
         """
-        wanted, found = set(names), {}
-        if not wanted or not wanted <= set(TAPS):
-            raise CodialError(f"Layers are {sorted(wanted)}; expected some of {', '.join(TAPS)}.")
+        wanted, found = self.require(names), {}
         check_pictures(images, self.inputs, self.size)
         x = images
         for name in TAPS[: max(TAPS.index(w) for w in wanted) + 1]:
@@ -163,8 +161,7 @@ class AlexNet(Trunk):
 
     def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
         """Return a layer's maps [B, C, h, w] of pictures [B, 3, H, W] of any size, as `Trunk.maps`."""
-        if layer not in TAPS:
-            raise CodialError(f"layer is {layer!r}; expected one of {', '.join(TAPS)}.")
+        self.require([layer])
         x = images
         for name in TAPS[: TAPS.index(layer) + 1]:
             x = getattr(self, name)(self._before(name, x)) if name in CONV_TAPS else self._slide(name, x)
@@ -172,8 +169,7 @@ class AlexNet(Trunk):
 
     def grid(self, layer: str = "conv5") -> tuple[int, float]:
         """Return the pixels between two places of a layer's maps and the centre of the first, as `Trunk.grid`."""
-        if layer not in TAPS:
-            raise CodialError(f"layer is {layer!r}; expected one of {', '.join(TAPS)}.")
+        self.require([layer])
         number = TAPS.index(layer)
         kernel, stride = _CONVS[0][1:3]
         before = _same_padding(16, kernel, stride)[0] if self.low else _FULL_PADDING[0]
@@ -190,6 +186,7 @@ class AlexNet(Trunk):
 
     def dense(self, windows: Tensor) -> Tensor:
         """Return fc7 of windows of conv5's maps, as `Trunk.dense`."""
+        self.require(["fc7"])
         return self.fc7(self.fc6(windows.flatten(1)))
 
     def _slide(self, name: str, x: Tensor) -> Tensor:

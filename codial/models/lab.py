@@ -50,12 +50,13 @@ class LabHalves(Trunk):
     def taps(self, images: Tensor, names: Iterable[str] = TAPS) -> dict[str, Tensor]:
         """Return the named activations, as `AlexNet.taps`, of views [B, 3, S, S] in [0, 1]."""
         check_pictures(images, 3, self.size)
-        lab, names = to_lab(images), list(names)
+        lab, names = to_lab(images), self.require(names)
         first, second = self.lightness.taps(lab[:, :1], names), self.colour.taps(lab[:, 1:], names)
         return {name: torch.cat((first[name], second[name]), 1) for name in first}
 
     def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
         """Return a layer's maps of pictures [B, 3, H, W] of any size, as `Trunk.maps`."""
+        self.require([layer])
         lab = to_lab(images)
         return torch.cat((self.lightness.maps(lab[:, :1], layer), self.colour.maps(lab[:, 1:], layer)), 1)
 
@@ -70,5 +71,6 @@ class LabHalves(Trunk):
 
     def dense(self, windows: Tensor) -> Tensor:
         """Return fc7 of windows of conv5's maps, as `Trunk.dense`."""
+        self.require(["fc7"])
         first, second = windows.chunk(2, 1)
         return torch.cat((self.lightness.dense(first), self.colour.dense(second)), 1)

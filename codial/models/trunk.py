@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from codial.errors import CodialError
+
 CONV_TAPS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 TAPS = (*CONV_TAPS, "fc6", "fc7")
 
@@ -15,10 +17,23 @@ class Trunk(nn.Module, ABC):
     Attributes:
         size: S, the side of its pictures in pixels.
         features: F, the units of fc7.
+        layers: the taps it has weights for; all, unless it was loaded without its dense layers.
     """
 
     size: int
     features: int
+    layers: tuple[str, ...] = TAPS
+
+    def require(self, names: Iterable[str]) -> set[str]:
+        """Return the names of taps as a set.
+
+        Raises:
+            CodialError: there are none, or one is not a tap that this trunk has weights for.
+        """
+        wanted = set(names)
+        if not wanted or not wanted <= set(self.layers):
+            raise CodialError(f"Layers are {sorted(wanted)}; expected some of {', '.join(self.layers)}.")
+        return wanted
 
     def forward(self, images: Tensor) -> Tensor:
         """Return fc7, [B, F], of views [B, 3, S, S] in [0, 1]."""

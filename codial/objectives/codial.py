@@ -33,7 +33,8 @@ class Codial(Objective):
         super().__init__()
         options = config.objective
         assert isinstance(options, CodialOptions)
-        self.options, self.names, self.classes = options, config.views.primary, len(config.views.primary)
+        self.options, self.classes = options, len(config.views.primary)
+        self.transforms = config.views.primary if options.cls_weight > 0 else ()
         self.trunk = AlexNet(config.model, config.views.size)
         half = self.trunk.features // 2
         decoupled, split = options.head == "decoupled", options.head == "split"
@@ -63,10 +64,12 @@ class Codial(Objective):
             found |= {"mi_js": mi_js, "skl": skl, "beta": beta}
         return {"loss": loss} | found
 
-    def confusion(self, batch: Batch) -> Confusion:
-        """Return what each primary transform is taken for."""
+    def confusion(self, batch: Batch) -> Confusion | None:
+        """Return what each primary transform is taken for; None where nothing learns to tell them."""
+        if not self.transforms:
+            return None
         for_class, _ = self._shares(self.trunk(batch.views.images.flatten(0, 1)))
-        return confused(self.names, self.classifier(for_class), batch.views.labels.flatten())
+        return confused(self.transforms, self.classifier(for_class), batch.views.labels.flatten())
 
     def _shares(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the classifier and what the stochastic head read."""

@@ -57,7 +57,7 @@ class Decouple(Objective):
                 f"Decouple remembers every picture of the set, of which it is told {pictures}; expected 1 or more. Give"
                 " `objectives.build` their number."
             )
-        self.options, self.names = options, config.views.primary
+        self.options, self.transforms = options, config.views.primary
         self.trunk = AlexNet(config.model, config.views.size)
         half = self.trunk.features // 2
         self.classifier = nn.Linear(half, len(config.views.primary))
@@ -127,7 +127,7 @@ class Decouple(Objective):
     def confusion(self, batch: Batch) -> Confusion:
         """Return what each quarter turn is taken for by the first half of fc7; in every stage."""
         for_turn, _ = self.trunk(batch.views.images.flatten(0, 1)).chunk(2, dim=1)
-        return confused(self.names, self.classifier(for_turn), batch.views.labels.flatten())
+        return confused(self.transforms, self.classifier(for_turn), batch.views.labels.flatten())
 
     def weights(self, batch: Batch) -> Tensor:
         """Return how much each view counts, [B, 4] float32: 1 - p^gamma if turned, in the last stage; else 1."""

@@ -10,7 +10,7 @@ from codial.config import Config, GlobStatOptions, TrainConfig
 from codial.models import AlexNet, Inpainter, PatchDiscriminator
 from codial.objectives.protocol import Batch, Confusion, Objective, Terms, adamw, confused
 
-_CLASSES = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
+_CLASSES = ("turn0", "inpainted", "turn90", "turn180", "turn270", "warp")
 _NOISE = 0.1  # deviation, of pixels in [-1, 1]
 
 
@@ -39,6 +39,7 @@ class GlobStat(Objective):
         config: of the run; `config.objective` holds GlobStat's options.
     """
 
+    transforms = _CLASSES
     turns: Tensor
     outside: Tensor
 
@@ -108,7 +109,8 @@ class GlobStat(Objective):
 
     def shown(self, batch: Batch) -> dict[str, Tensor]:
         """Return the pictures of its six classes; every second plain or turned one has an autoencoded patch."""
-        return dict(zip(_CLASSES, self.pictures(batch).unbind(1), strict=True))
+        names = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
+        return dict(zip(names, self.pictures(batch).unbind(1), strict=True))
 
     def confusion(self, batch: Batch) -> Confusion:
         """Return what each of the six classes is taken for."""

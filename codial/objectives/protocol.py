@@ -75,9 +75,16 @@ class Objective(nn.Module, ABC):
     """A system: owns a trunk and whatever else it trains, and turns a batch into a loss.
 
     What it has learnt or counted lives in parameters and buffers, and so in every checkpoint.
+
+    Attributes:
+        trunk: what probes read.
+        classifier: of systems that classify views; it reads the first numbers of fc7, or all.
+        transforms: the classifier's classes where these are transforms, in the names of `views.primary`; else none.
     """
 
     trunk: Trunk
+    classifier: nn.Linear
+    transforms: tuple[str, ...] = ()
 
     @abstractmethod
     def terms(self, batch: Batch) -> Terms:

@@ -22,7 +22,7 @@ class RotNet(Objective):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.names = config.views.primary
+        self.transforms = config.views.primary
         self.trunk = AlexNet(config.model, config.views.size)
         self.classifier = nn.Linear(self.trunk.features, len(config.views.primary))
 
@@ -36,7 +36,7 @@ class RotNet(Objective):
 
     def confusion(self, batch: Batch) -> Confusion:
         """Return what each quarter turn is taken for."""
-        return confused(self.names, self._logits(batch), batch.views.labels.flatten())
+        return confused(self.transforms, self._logits(batch), batch.views.labels.flatten())
 
     def _logits(self, batch: Batch) -> Tensor:
         return self.classifier(self.trunk(batch.views.images.flatten(0, 1))).float()  # [B * 4, 4]

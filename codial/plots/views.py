@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,12 +45,35 @@ def view_grid(pictures: Tensor, views: Views, config: ViewsConfig) -> Figure:
     figure = new_figure(1.62 * columns, 2.7 * rows)
     places = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
-        _show_boxes(places[row, 0], pictures[row], views.drawn, row)
-        for k, name in enumerate(config.primary):
-            axes = show_picture(places[row, k + 1], views.images[row, k], NAMES[name])
-            frame(axes, PALETTE[k % len(PALETTE)], 2)
-            _print_beneath(axes, describe(views.drawn, row, k, pictures.shape[-2:], config))
+        view_row(places[row], pictures[row], views, row, config)
     return figure
+
+
+def view_row(
+    places: Sequence[Axes] | np.ndarray,
+    picture: Tensor,
+    views: Views,
+    row: int,
+    config: ViewsConfig,
+    arrows: bool = False,
+) -> None:
+    """Fill 1 + K axes: a picture with its crop boxes, then its views, and beneath each all that was drawn for it.
+
+    Args:
+        places: the axes.
+        picture: [3, H, W] uint8 or float in [0, 1].
+        views: of a batch with this picture.
+        row: the picture's place in the batch.
+        config: what they were drawn with.
+        arrows: show on the warped view from each control point to where it looks.
+    """
+    _show_boxes(places[0], picture, views.drawn, row)
+    for k, name in enumerate(config.primary):
+        axes = show_picture(places[k + 1], views.images[row, k], NAMES[name])
+        frame(axes, PALETTE[k % len(PALETTE)], 2)
+        _print_beneath(axes, describe(views.drawn, row, k, picture.shape[-2:], config))
+        if arrows and name == "warp":
+            draw_arrows(axes, views.drawn.points[row], views.drawn.offsets[row])
 
 
 def _show_boxes(axes: Axes, picture: Tensor, drawn: Drawn, row: int) -> None:
@@ -106,7 +130,7 @@ def warp_steps(picture: Tensor, offsets: Tensor) -> Figure:
     figure = new_figure(10, 3.6)
     left, middle, right = figure.subplots(1, 3)
     show_picture(left, picture, "16 control points, each with its offset")
-    _draw_arrows(left, points, offsets)
+    draw_arrows(left, points, offsets)
     show_picture(middle, picture, "where the warped picture's grid looks")
     _draw_looked_at(middle, offsets, size)
     middle.scatter(moved[:, 0], moved[:, 1], s=16, color=VERMILION, zorder=3)
@@ -118,11 +142,14 @@ def warp_steps(picture: Tensor, offsets: Tensor) -> Figure:
     return figure
 
 
-def _draw_arrows(axes: Axes, points: Tensor, offsets: Tensor) -> None:
+def draw_arrows(axes: Axes, points: Tensor, offsets: Tensor) -> None:
+    """Draw control points (x, y), [16, 2], and an arrow from each along its offset (dx, dy), in pixels."""
     start = points[:, 0], points[:, 1]
-    head: Any = {"width": 0.009, "headwidth": 3.2, "headlength": 3.5, "headaxislength": 3}
-    axes.quiver(*start, *offsets.T, angles="xy", scale_units="xy", scale=1, color=VERMILION, zorder=3, **head)
-    axes.scatter(*start, s=14, color=BLACK, edgecolors="white", linewidths=0.6, zorder=4)
+    head: Any = {"width": 0.012, "headwidth": 3.2, "headlength": 3.5, "headaxislength": 3}
+    whole: Any = {"clip_on": False, "in_layout": False}  # arrows may reach out of the picture, and nothing gives way
+    edge: Any = {"color": VERMILION, "edgecolor": "white", "linewidth": 0.5}
+    axes.quiver(*start, *offsets.T, angles="xy", scale_units="xy", scale=1, zorder=3, **edge, **head, **whole)
+    axes.scatter(*start, s=12, color=BLACK, edgecolors="white", linewidths=0.6, zorder=4, **whole)
 
 
 def _draw_looked_at(axes: Axes, offsets: Tensor, size: int, lines: int = 13) -> None:
@@ -207,7 +234,13 @@ def one_view(picture: Tensor, config: ViewsConfig, primary: str = "turn0", **cho
     return render(picture.unsqueeze(0), drawn, shown).images[0, 0]
 
 
-def stages(picture: Tensor, box: Sequence[float], steps: Sequence[tuple[str, Tensor]], notes: Sequence[str]) -> Figure:
+def stages(
+    picture: Tensor,
+    box: Sequence[float],
+    steps: Sequence[tuple[str, Tensor]],
+    notes: Sequence[str],
+    offsets: Tensor | None = None,
+) -> Figure:
     """Show a picture with its crop box, and the view after each stage on its way.
 
     Args:
@@ -215,6 +248,7 @@ def stages(picture: Tensor, box: Sequence[float], steps: Sequence[tuple[str, Ten
         box: (left, top, width, height) in picture pixels.
         steps: name of each stage and the view after it, [3, S, S].
         notes: a line beneath each stage.
+        offsets: of the last stage's warp, [16, 2] (dx, dy) in pixels, shown as arrows from its control points.
     """
     figure = new_figure(2.0 * (1 + len(steps)), 2.4)
     first, *others = figure.subplots(1, 1 + len(steps))
@@ -225,4 +259,6 @@ def stages(picture: Tensor, box: Sequence[float], steps: Sequence[tuple[str, Ten
         show_picture(axes, view)
         axes.set_title(name, fontsize=TITLE)
         axes.set_xlabel(note, fontsize=SMALL - 0.5)
+    if offsets is not None:
+        draw_arrows(others[-1], control_points(steps[-1][1].shape[-1]).float(), offsets)
     return figure

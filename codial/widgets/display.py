@@ -6,11 +6,13 @@ drawing anew flickers in the first and fails in the last.
 
 import time
 from collections.abc import Callable, Sequence
+from html import escape
 
 import ipywidgets
 from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 
+from codial.errors import CodialError
 from codial.plots.style import png
 
 
@@ -76,3 +78,23 @@ class Panel:
         """Show the widgets under the cell."""
         view = self.box._repr_mimebundle_() or {}
         display({**view, "text/plain": self.words}, raw=True)
+
+
+def told(error: Exception) -> str:
+    """Return an error as HTML for a panel, for JupyterLab hides those of callbacks."""
+    kind = "" if isinstance(error, CodialError) else f"<b>{type(error).__name__}:</b> "
+    return f"⚠ {kind}{escape(str(error))}"
+
+
+def read_only(text: str, name: str, rows: int = 3) -> str:
+    """Return HTML of a field whose text can be read and copied: a click or Tab selects all of it, Ctrl+C copies."""
+    return (
+        f'<textarea readonly rows="{rows}" aria-label="{name}" title="{name}" style="{_FIELD}"'
+        f' onfocus="this.select()">{escape(text)}</textarea>'
+    )
+
+
+_FIELD = (
+    "width: 100%; box-sizing: border-box; resize: none; font-family: var(--jp-code-font-family);"
+    " color: var(--jp-ui-font-color1); background: var(--jp-layout-color1); border: 1px solid var(--jp-border-color1)"
+)

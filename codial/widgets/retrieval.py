@@ -17,7 +17,7 @@ from codial.evaluate import features, nearest
 from codial.models import TAPS
 from codial.plots.style import COLOURS, pixels
 from codial.runs import Run, open_run
-from codial.widgets.display import Panel
+from codial.widgets.display import Panel, told
 
 MOST = 100  # neighbours of a run
 SIDE = 96  # pixels of what is sent to the page; larger pictures are made smaller
@@ -158,7 +158,7 @@ class RetrievalBrowser:
                 self._draw_query()
                 self.message.value = ""
             except Exception as error:
-                self.message.value = _told(error)
+                self.message.value = told(error)
 
     def _follow(self) -> None:
         """Bring the controls to the query that is shown."""
@@ -196,7 +196,7 @@ class RetrievalBrowser:
         """Fill a run's row, and return the style sheet that puts the pictures on its buttons."""
         row, gallery = self.rows[name], self.sets["gallery"]
         if isinstance(found, Exception):
-            row.fill([], f"<b>{escape(name)}</b>: {_told(found)}")
+            row.fill([], f"<b>{escape(name)}</b>: {told(found)}")
             return ""
         numbers, verdicts = found.indices.tolist(), found.verdicts
         for place, (number, likeness) in enumerate(zip(numbers, found.similarity.tolist(), strict=True)):
@@ -284,11 +284,6 @@ def _precision(found: Neighbours) -> str:
         return ""
     right, count = int(found.related.sum()), len(found.related)
     return f": precision at {count} of this query {100 * right / max(1, count):.0f} % ({right} of {count})"
-
-
-def _told(error: Exception) -> str:
-    kind = "" if isinstance(error, CodialError) else f"<b>{type(error).__name__}:</b> "
-    return f"⚠ {kind}{escape(str(error))}"
 
 
 def _address(picture: Tensor) -> str:

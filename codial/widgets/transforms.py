@@ -1,161 +1,219 @@
-"""Sliders for every transform, with the view they make beside the picture."""
+"""Explore transforms: a picture's views as the network gets them, or one view made by hand, and a run's belief."""
 
-from collections.abc import Mapping
-from threading import Lock
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import ipywidgets
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from codial.config import PRIMARY, ViewsConfig
-from codial.errors import CodialError
-from codial.plots.views import NAMES, one_view, stages
-from codial.views.chosen import by_hand
-from codial.views.colour import OPERATIONS
-from codial.views.warp import POINTS
-from codial.widgets.display import LiveFigure, Panel
+from codial.config import ViewsConfig
+from codial.data import Pictures
+from codial.evaluate import beliefs
+from codial.plots.beliefs import drawn_views
+from codial.runs import Run, open_run
+from codial.views import sample_views
+from codial.widgets.byhand import HandControls, hand_figure
+from codial.widgets.display import LiveFigure, Panel, told
+from codial.widgets.pictures import PictureChooser
+from codial.widgets.ranges import ViewsControls, changed_config
 
-DEFAULTS: dict[str, Any] = {
-    "picture": 0,  # number of the picture
-    "area": 0.6,  # of the crop, part of the picture's
-    "aspect": 1.0,  # width over height
-    "across": 0.5,  # place of the crop, 0 left to 1 right
-    "down": 0.5,  # 0 top to 1 bottom
-    "mirror": False,
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "hue": 0.0,  # turns
-    "blur": 0.0,  # standard deviation in view pixels
-    "primary": "warp",
-    "warp": 0.1,  # reach of the offsets, part of the view's side
-    "draw": 0,  # another number draws other offsets, and another order of the colour operations
-}
+MODES = {"drawn": "all views, as the network gets them", "hand": "one view, by hand"}
 
 
 class TransformExplorer:
-    """Choose the parameters of one view by hand, and see it after each stage.
+    """Choose a picture, and see its views: all of them, drawn from adjustable ranges, or one made by hand.
 
-    `show()` puts sliders and figure under the cell; `render(area=0.3)` makes the same figure without a browser.
+    `show()` puts controls and figure under the cell; `render_views(seed=3, warp_offset=0.2)` and `render(area=0.3)`
+    make the same figures without a browser. What cannot be done is told in the panel.
 
     Args:
-        pictures: [N, 3, H, W] uint8 or float in [0, 1].
-        config: of the views; gives their size and the ranges of the crop.
+        images: the set to choose pictures from; the panel can open others.
+        config: of the views to begin with.
+        run: a run or its folder, whose belief about each view is shown; the panel offers those beside it, too.
+        number: of the first picture.
+        seed: of the first draw.
+        root: where named sets lie; None as `load_images`.
     """
 
-    def __init__(self, pictures: Tensor, config: ViewsConfig) -> None:
-        self.pictures, self.config = pictures, config
-        self.controls = _controls(len(pictures), config)
-        self.message = ipywidgets.HTML()
-        self.figure = LiveFigure(pause=0)
-        self._drawing = Lock()  # callbacks may come from two threads
-        for control in self.controls.values():
-            control.observe(self._changed, names="value")
+    def __init__(
+        self,
+        images: Pictures,
+        config: ViewsConfig,
+        run: Run | str | Path | None = None,
+        number: int = 0,
+        seed: int = 0,
+        root: str | Path | None = None,
+    ) -> None:
+        self.config = config
+        self.message = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="28px"))
+        self.figure = LiveFigure(pause=0, most=10**9)
+        self._lock, self._doing, self._shown = RLock(), False, False  # callbacks may come from two threads
+        self.chooser = PictureChooser(images, config.size, self._act, number, root)
+        self.ranges, self.hand = ViewsControls(config, self._changed), HandControls(config, self._changed)
+        self.controls = _controls(_folder(run), seed)
+        self.pane = ipywidgets.VBox(layout=ipywidgets.Layout(min_height="252px"))  # of the larger: nothing jumps
+        self._listen()
 
     def show(self) -> None:
-        """Show the sliders, and below them the figure."""
-        Panel([_in_columns(self.controls), self.message], "[sliders: run this cell in JupyterLab]").show()
+        """Show the controls, and below them the figure."""
+        head = [self.chooser.row, *_lines(self.controls)]
+        Panel([*head, self.pane, self.message], "[sliders: run this cell in JupyterLab]").show()
+        self._shown = True
         self._changed()
 
-    def render(self, **values: Any) -> Figure:
-        """Return the figure for these values; those left out are as `DEFAULTS`.
+    def render(
+        self, *, seed: int = 0, run: Run | str | Path | None = None, arrows: bool = True, **values: Any
+    ) -> Figure:
+        """Return the figure of one view made by hand.
+
+        Args:
+            seed: draws the warp's offsets, and the order of the colour operations where none is chosen.
+            run: whose belief about the view is told.
+            arrows: show the warp's offsets.
+            **values: parameters; those left out are as `codial.widgets.byhand.DEFAULTS`.
 
         Raises:
-            CodialError: there is no such parameter, or its value is out of range.
+            CodialError: there is no such parameter, its value is out of range, or the run cannot be asked.
         """
-        chosen = DEFAULTS | values
-        _check(chosen, len(self.pictures))
-        picture = self.pictures[chosen["picture"]]
-        steps = _steps(picture, self.config, chosen)
-        height, width = picture.shape[-2:]
-        box = by_hand((height, width), self.config.size, **_crop(chosen)).box[0, 0].tolist()
-        views = [(name, one_view(picture, self.config, **settings)) for name, settings, _ in steps]
-        return stages(picture, box, views, [note for *_, note in steps])
+        picture, asked = self.chooser.picture, _opened(run)
+        return hand_figure(picture, self.config, values, seed=seed, run=asked, arrows=arrows)
 
-    def _changed(self, change: Any = None) -> None:
-        """Draw anew; an error is shown, for JupyterLab hides those of callbacks."""
-        values = {name: control.value for name, control in self.controls.items()}
-        with self._drawing:
+    def render_views(
+        self, *, seed: int = 0, run: Run | str | Path | None = None, arrows: bool = True, **changes: Any
+    ) -> Figure:
+        """Return the figure of all views, as the sampler draws them.
+
+        Args:
+            seed: of the draw.
+            run: whose belief about each view is shown.
+            arrows: show the warp's offsets.
+            **changes: fields of the given `ViewsConfig` to change, such as `warp_offset=0.2`.
+
+        Raises:
+            CodialError: there is no such field, its value does not fit, or the run cannot be asked.
+        """
+        config, picture = changed_config(self.config, changes), self.chooser.picture
+        views = sample_views(picture.unsqueeze(0), config, torch.Generator().manual_seed(seed))
+        asked = _opened(run)
+        if asked is None:
+            return drawn_views(picture, views, config, arrows=arrows)
+        belief = beliefs(asked, views.images[0])
+        return drawn_views(picture, views, config, belief, who=asked.config.name, arrows=arrows)
+
+    def choose(self, source: str | Path, number: int = 0) -> None:
+        """Take a picture of a set or a folder by its number, or a picture file.
+
+        Raises:
+            CodialError: there is no such picture, or it does not decode.
+        """
+        self._do(lambda: self.chooser.choose(source, number))
+
+    def upload(self, name: str, content: bytes) -> None:
+        """Take the picture in a file's bytes.
+
+        Raises:
+            CodialError: they do not decode.
+        """
+        self._do(lambda: self.chooser.upload(name, content))
+
+    def again(self) -> None:
+        """Draw again: with the next seed."""
+        self._do(self._next_seed)
+
+    def _next_seed(self) -> None:
+        self.controls["seed"].value += 1
+
+    def _listen(self) -> None:
+        for name in ("mode", "seed", "run", "arrows"):
+            self.controls[name].observe(lambda _: self._changed(), names="value")
+        self.controls["again"].on_click(lambda _: self._act(self._next_seed))
+        self.ranges.as_given.on_click(lambda _: self._act(self.ranges.reset))
+
+    def _changed(self) -> None:
+        self._act(lambda: None)
+
+    def _act(self, action: Callable[[], None], doing: str = "") -> None:
+        """Do what a control asks for; an error is shown, for JupyterLab hides those of callbacks."""
+        try:
+            self._do(action, doing)
+        except Exception as error:
+            self.message.value = told(error)
+
+    def _do(self, action: Callable[[], None], doing: str = "") -> None:
+        with self._lock:
+            if self._doing:  # a control that the action itself has set
+                return
+            self._doing = True
             try:
-                self.figure.update(lambda: self.render(**values), force=True)
-                self.message.value = ""
-            except Exception as error:
-                self.message.value = f"<b>{type(error).__name__}:</b> {error}"
+                self.message.value = escape(doing)
+                action()
+                if self._shown:
+                    self._draw()
+            finally:
+                self._doing = False
+
+    def _draw(self) -> None:
+        """Draw anew; a run that cannot be asked is told, and the views are shown without its belief."""
+        mode, run = self.controls["mode"].value, self.controls["run"].value
+        boxes = [self.ranges.box if mode == "drawn" else self.hand.box]
+        if list(self.pane.children) != boxes:  # those in use stay, and the keyboard keeps its place
+            self.pane.children = boxes
+        try:
+            figure, said = self._figure(mode, run), ""
+        except Exception as error:
+            if run is None:
+                raise
+            figure, said = self._figure(mode, None), told(error)
+        self.figure.update(lambda: figure, force=True)
+        self.message.value = said
+
+    def _figure(self, mode: str, run: Path | None) -> Figure:
+        common: dict[str, Any] = {"seed": self.controls["seed"].value, "run": run}
+        common["arrows"] = self.controls["arrows"].value
+        if mode == "hand":
+            self.hand.tell(common["seed"])
+            return self.render(**common, **self.hand.values)
+        self.ranges.tell()
+        return self.render_views(**common, **vars(self.ranges.config))
 
 
-def _check(chosen: Mapping[str, Any], pictures: int) -> None:
-    unknown = sorted(set(chosen) - set(DEFAULTS))
-    if unknown:
-        raise CodialError(f"There is no parameter {unknown[0]!r}; there are {', '.join(DEFAULTS)}.")
-    if chosen["primary"] not in PRIMARY:
-        raise CodialError(f"primary is {chosen['primary']!r}; expected one of {', '.join(PRIMARY)}.")
-    if not 0 <= chosen["picture"] < pictures:
-        raise CodialError(f"picture is {chosen['picture']}; expected a number from 0 to {pictures - 1}.")
-    if not 0 < chosen["area"] <= 1:
-        raise CodialError(f"area is {chosen['area']}; expected a part in (0, 1].")
+def _folder(run: Run | str | Path | None) -> Path | None:
+    return run.folder if isinstance(run, Run) else Path(run) if run else None
 
 
-def _crop(chosen: Mapping[str, Any]) -> dict[str, Any]:
+def _opened(run: Run | str | Path | None) -> Run | None:
+    """Open a run anew, for it may be gone by now."""
+    folder = _folder(run)
+    return open_run(folder) if folder else None
+
+
+def _controls(run: Path | None, seed: int) -> dict[str, Any]:
+    def button(description: str, tooltip: str) -> Any:
+        return ipywidgets.Button(description=description, tooltip=tooltip, layout=ipywidgets.Layout(width="auto"))
+
+    folders = {run, *(path.parent for path in run.parent.glob("*/config.json"))} if run else set()
+    runs = [("none", None), *((f"{folder.parent.name}/{folder.name}", folder) for folder in sorted(folders))]
     return {
-        "area": chosen["area"],
-        "aspect": chosen["aspect"],
-        "place": (chosen["across"], chosen["down"]),
-        "flip": chosen["mirror"],
+        "mode": ipywidgets.ToggleButtons(
+            options=[(says, mode) for mode, says in MODES.items()], style={"button_width": "auto"}
+        ),
+        "seed": ipywidgets.BoundedIntText(
+            seed, min=0, max=2**31 - 1, description="seed", layout=ipywidgets.Layout(width="190px")
+        ),
+        "again": button("⟳ draw again", "the same with the next seed"),
+        "arrows": ipywidgets.Checkbox(
+            True, description="warp's arrows", indent=False, layout=ipywidgets.Layout(width="125px")
+        ),
+        "run": ipywidgets.Dropdown(
+            options=runs, value=run, description="belief of", layout=ipywidgets.Layout(width="290px")
+        ),
     }
 
 
-def _steps(picture: Tensor, config: ViewsConfig, chosen: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
-    """Return name, settings and note of each stage; each stage has the settings of those before it, too."""
-    drawn = torch.Generator().manual_seed(chosen["draw"])
-    offsets = (2 * torch.rand(POINTS, 2, generator=drawn) - 1) * chosen["warp"] * config.size
-    order = torch.randperm(len(OPERATIONS), generator=drawn).tolist()
-    cropped = _crop(chosen)
-    coloured = cropped | {"factors": [chosen[name] for name in OPERATIONS], "order": order}
-    blurred = coloured | {"sigma": chosen["blur"]}
-    last = blurred | {"offsets": offsets, "primary": chosen["primary"]}
-    is_warp = chosen["primary"] == "warp"
-    return [
-        ("crop, mirror", cropped, f"{100 * chosen['area']:.0f} %, {'' if chosen['mirror'] else 'not '}mirrored"),
-        ("colours", coloured, ", ".join(OPERATIONS[place] for place in order)),
-        ("blur", blurred, f"σ {chosen['blur']:.2f} px"),
-        (NAMES[chosen["primary"]], last, f"up to {float(offsets.norm(dim=1).max()):.1f} px" if is_warp else ""),
-    ]
-
-
-def _controls(pictures: int, config: ViewsConfig) -> dict[str, Any]:
-    """Return a control for each of `DEFAULTS`, in their order."""
-    narrow, wide = config.crop_aspect
-    ranges = {
-        "area": (min(0.08, config.crop_area[0]), 1.0),
-        "aspect": (narrow, wide),
-        "across": (0.0, 1.0),
-        "down": (0.0, 1.0),
-        "brightness": (0.0, 2.0),
-        "contrast": (0.0, 2.0),
-        "saturation": (0.0, 2.0),
-        "hue": (-0.5, 0.5),
-        "blur": (0.0, 3.0),
-        "warp": (0.0, 0.3),
-    }
-    made = {name: _slider(name, *ends, step=0.01) for name, ends in ranges.items()}
-    made["picture"] = _slider("picture", 0, pictures - 1)
-    made["draw"] = _slider("draw", 0, 99)
-    made["mirror"] = ipywidgets.Checkbox(DEFAULTS["mirror"], description="mirror")
-    options = [(NAMES[name], name) for name in PRIMARY]
-    made["primary"] = ipywidgets.Dropdown(options=options, value=DEFAULTS["primary"], description="primary")
-    for control in made.values():
-        control.layout.width = "270px"  # three columns fit beside JupyterLab's list of files at 1280 pixels
-    return {name: made[name] for name in DEFAULTS}
-
-
-def _slider(name: str, low: float, high: float, step: float = 1) -> Any:
-    """Return a slider that reports where it is let go, not every place on its way."""
-    kind = ipywidgets.IntSlider if isinstance(DEFAULTS[name], int) else ipywidgets.FloatSlider
-    return kind(DEFAULTS[name], min=low, max=high, step=step, description=name, continuous_update=False)
-
-
-def _in_columns(controls: Mapping[str, Any], rows: int = 5) -> ipywidgets.HBox:
-    every = list(controls.values())
-    return ipywidgets.HBox([ipywidgets.VBox(every[start : start + rows]) for start in range(0, len(every), rows)])
+def _lines(controls: dict[str, Any]) -> list[Any]:
+    lines = (("mode",), ("seed", "again", "arrows", "run"))
+    return [ipywidgets.HBox([controls[name] for name in names]) for names in lines]

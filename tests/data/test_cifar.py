@@ -120,6 +120,7 @@ class Harmful:
         return self.call
 
 
+@pytest.mark.faults("hostile file or setting")
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize(
     ("function", "named"),

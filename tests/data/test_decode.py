@@ -1,5 +1,6 @@
 import io
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -309,3 +310,25 @@ def test_quick_work_shows_no_bar(tmp_path, capsys):
 
 def test_extensions_are_lower_case_with_a_dot():
     assert all(extension == extension.lower() and extension.startswith(".") for extension in EXTENSIONS)
+
+
+def test_large_pictures_take_turns_and_small_ones_do_not(tmp_path, monkeypatch):
+    """Threads wait for each other only where two pictures at a time might not fit memory."""
+    paths = [saved(tmp_path / f"{i}.png", Image.new("RGB", (20, 20), (i, 0, 0))) for i in range(4 * WORKERS)]
+    busy, most, to_rgb = [], [], decode_module.to_rgb
+
+    def slow(image):
+        busy.append(1)
+        time.sleep(0.01)
+        most.append(len(busy))
+        busy.pop()
+        return to_rgb(image)
+
+    monkeypatch.setattr(decode_module, "to_rgb", slow)
+    for large, expected in ((400, min(2, WORKERS)), (399, 1)):
+        monkeypatch.setattr(decode_module, "LARGE", large)
+        most.clear()
+        images, reasons = decode_all(paths, 8)
+        assert min(max(most), 2) == expected
+        assert images[:, 0, 0, 0].tolist() == list(range(4 * WORKERS))
+        assert not any(reasons)

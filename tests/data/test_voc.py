@@ -162,6 +162,7 @@ def test_bad_requests(folder):
 BOMB = '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation><object><name>&c;</name></object></annotation>'
 
 
+@pytest.mark.faults("hostile file or setting")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

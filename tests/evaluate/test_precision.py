@@ -9,6 +9,7 @@ from codial.errors import CodialError
 from codial.evaluate.precision import average_precision, mean_average_precision
 
 
+@pytest.mark.numbers("probes against scikit-learn")
 @pytest.mark.parametrize("levels", [2, 5, 40, 10**6])  # few levels: many ties
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
 def test_the_area_is_scikit_learns(levels, share, generator):

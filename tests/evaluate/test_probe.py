@@ -71,6 +71,7 @@ def logistic_regression(known, labels, asked, weight_decay):
 # Accuracy
 
 
+@pytest.mark.numbers("probes against scikit-learn")
 @pytest.mark.parametrize("layer", ["conv1", "fc7"])
 def test_it_reads_as_well_as_scikit_learns_logistic_regression(layer):
     """A map is standardised by its channels, a vector number by number."""
@@ -86,6 +87,7 @@ def test_it_reads_as_well_as_scikit_learns_logistic_regression(layer):
     assert report.dims == {layer: 48}
 
 
+@pytest.mark.numbers("probes against scikit-learn")
 def test_real_features_are_read_as_well_as_by_logistic_regression(photos, seed):
     """A layer of random weights on real pictures, with as many steps as 320 pictures need to converge."""
     torch.manual_seed(seed)
@@ -120,6 +122,7 @@ def test_layers_are_probed_side_by_side_exactly_as_alone():
     assert together.accuracies["fc7"] != together.accuracies["conv1"]
 
 
+@pytest.mark.numbers("probes against scikit-learn")
 @pytest.mark.slow
 def test_untrained_layers_are_read_as_well_as_by_scikit_learns_recipe(thousands, seed):
     """Both are given the same features; the recipe is that of its guide, each number standardised for itself."""
@@ -172,6 +175,7 @@ def test_what_is_learnt_from_is_kept_in_the_precision_asked_for(precision, gener
     assert torch.equal(queries, exact[1])
 
 
+@pytest.mark.numbers("probes against scikit-learn")
 def test_half_the_digits_read_as_well(thousands, seed):
     torch.manual_seed(seed)
     trunk = AlexNet(ModelConfig(width=0.1), 32).eval()
@@ -238,6 +242,7 @@ def tagged_clouds(seed, count):
     return ImageSet("faces", "train", images, torch.full((count,), -1), names, tags=tags)
 
 
+@pytest.mark.numbers("probes against scikit-learn")
 def test_tags_are_read_as_well_as_by_logistic_regressions():
     """scikit-learn's, one a tag on the pictures in which it is to be judged, and its average precision."""
     train, test = tagged_clouds(1, 1000), tagged_clouds(2, 2000)

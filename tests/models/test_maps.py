@@ -78,5 +78,5 @@ def test_the_grid_is_where_the_places_look(kind, resolution, size, layer, monkey
 def test_a_layer_that_is_none():
     trunk = AlexNet(ModelConfig(width=0.05), 32)
     for ask in (lambda: trunk.maps(torch.zeros(1, 3, 32, 32), "fc8"), lambda: trunk.grid("fc8")):
-        with pytest.raises(CodialError, match=r"layer is 'fc8'; expected one of conv1, "):
+        with pytest.raises(CodialError, match=r"Layers are \['fc8'\]; expected some of conv1, "):
             ask()

@@ -9,6 +9,7 @@ from matplotlib.quiver import Quiver
 import codial
 from codial.config import ViewsConfig
 from codial.plots import views as plots
+from codial.plots.style import new_figure
 from codial.views import control_points, jitter
 
 CONFIG = ViewsConfig(size=32, blur=1.0, blur_sigma=(0.5, 1.0))
@@ -103,3 +104,31 @@ def test_stages_show_the_picture_its_box_and_every_view(pictures):
     first, *others = plots.stages(pictures[0], (3, 4, 20, 10), steps, ["a", "b"]).axes
     assert first.patches[0].get_bbox().bounds == (2.5, 3.5, 20, 10)
     assert [(a.get_title(), a.get_xlabel()) for a in others] == [("crop", "a"), ("blur", "b")]
+
+
+def arrows(axes):
+    """The control points of some axes, and where their arrows lead, [16, 2] both; None where there are none."""
+    found = [item for item in axes.collections if isinstance(item, Quiver)]
+    if not found:
+        return None
+    starts = np.stack((found[0].X, found[0].Y), -1)
+    return torch.from_numpy(np.stack((starts, starts + np.stack((found[0].U, found[0].V), -1)))).float()
+
+
+def test_stages_show_the_last_ones_offsets(pictures, generator):
+    points, offsets = control_points(64).float(), torch.rand(16, 2, generator=generator)
+    steps = [("crop", pictures[0]), ("warp", pictures[1])]
+    *others, last = plots.stages(pictures[0], (3, 4, 20, 10), steps, ["a", "b"], offsets).axes
+    assert [arrows(axes) for axes in others] == [None, None]
+    torch.testing.assert_close(arrows(last), torch.stack((points, points + offsets)))
+
+
+@pytest.mark.parametrize("placement", ["grid", "random"])
+def test_a_row_shows_the_offsets_of_its_picture_on_the_warped_view_alone(pictures, generator, placement):
+    config = ViewsConfig(size=32, warp_placement=placement)
+    views = codial.sample_views(pictures, config, generator)
+    places = np.array(new_figure(9, 3).subplots(1, 6))
+    plots.view_row(places, pictures[1], views, 1, config, arrows=True)
+    assert [arrows(axes) for axes in places[:-1]] == [None] * 5
+    points, offsets = views.drawn.points[1], views.drawn.offsets[1]
+    torch.testing.assert_close(arrows(places[-1]), torch.stack((points, points + offsets)))

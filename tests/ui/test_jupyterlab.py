@@ -27,13 +27,6 @@ def runs(tiny, few, tmp_path_factory):
 
 
 @pytest.fixture
-def transforms(notebook):
-    opened = notebook(NOTEBOOKS["01_transforms"])
-    opened.run_all()
-    return opened
-
-
-@pytest.fixture
 def retrieval(notebook, runs):
     opened = notebook(NOTEBOOKS["05_retrieval"], {"runs": runs, "pictures": 400, "layer": "conv2"})
     opened.run_all()
@@ -51,20 +44,6 @@ def test_an_error_is_seen(notebook):
     opened.run_all()
     assert "fc9" in opened.errors[0]
     assert not all(re.search(r"\[\d+\]", prompt) for prompt in opened.prompts)
-
-
-def test_01_runs_and_a_slider_moved_by_keyboard_changes_the_picture(transforms):
-    assert_ran(transforms)
-    slider = transforms.cell("explorer.show()").locator(".noUi-handle").nth(1)
-    before = transforms.values("img", "src")
-    transforms.screenshot("01-before")
-    slider.focus()
-    slider.press("PageDown")
-    transforms.wait_for("img", "src", before, other=True)
-    transforms.screenshot("01-after")
-    after = transforms.values("img", "src")
-    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
-    assert transforms.cut_off() == []
 
 
 def test_05_runs_and_neighbours_change_by_mouse_and_by_keyboard(retrieval):

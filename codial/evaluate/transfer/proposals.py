@@ -22,7 +22,7 @@ from codial.data.pictures import check_whole
 from codial.data.voc import Annotated
 from codial.errors import CodialError
 from codial.evaluate.transfer.boxes import overlaps
-from codial.runs import write_safely
+from codial.writing import make_folder, write_safely
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def propose(
     """
     chosen, cv2 = config or ProposalConfig(), _opencv()
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     with _one_thread(cv2), ThreadPoolExecutor(WORKERS) as pool:
         work = pool.map(lambda item: _kept(item.path, folder, chosen), items)
         return list(tqdm(work, "proposals", len(items), unit=" pictures", delay=2, disable=not progress, leave=False))
