@@ -31,8 +31,10 @@ def verdict(lines: Lines, config: Config) -> list[str]:
         return found
     if config.train.epochs == 0:
         return ["Untrained: these are random weights."]
-    if not lines or _progress(lines, config) < EARLY:
-        over = 100 * _progress(lines, config) if lines else 0
+    if not lines:
+        return ["Too early: there is no history yet."]
+    if _progress(lines, config) < EARLY:
+        over = 100 * _progress(lines, config)
         return [f"Too early: {over:.0f} % of the run is over; from {100 * EARLY:.0f} % on more can be said."]
     return ["Healthy: " + "; ".join(_facts(lines, config)) + "."]
 

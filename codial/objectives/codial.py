@@ -65,7 +65,7 @@ class Codial(Objective):
         return {"loss": loss} | found
 
     def confusion(self, batch: Batch) -> Confusion | None:
-        """Return what each primary transform is taken for; None where telling them has no weight."""
+        """Return what each primary transform is taken for; None where nothing learns to tell them."""
         if not self.transforms:
             return None
         for_class, _ = self._shares(self.trunk(batch.views.images.flatten(0, 1)))

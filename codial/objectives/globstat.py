@@ -109,7 +109,7 @@ class GlobStat(Objective):
 
     def shown(self, batch: Batch) -> dict[str, Tensor]:
         """Return the pictures of its six classes; every second plain or turned one has an autoencoded patch."""
-        names = ("plain", *_CLASSES[1:])
+        names = ("plain", "inpainted", "turn90", "turn180", "turn270", "warp")
         return dict(zip(names, self.pictures(batch).unbind(1), strict=True))
 
     def confusion(self, batch: Batch) -> Confusion:

@@ -65,8 +65,8 @@ def test_what_is_right_is_the_accuracy_that_the_system_reports(name, made):
         assert len(set(found.counts.sum(1).tolist())) == 1  # each class is shown equally often
 
 
-@pytest.mark.parametrize("name", ["cmc", "deepcluster", "knowtrans"])
-def test_systems_without_fixed_classes_have_none(name, made):
+@pytest.mark.parametrize("name", ["cmc", "deepcluster", "knowtrans", "codial-mi"])
+def test_systems_without_fixed_classes_or_without_their_task_have_none(name, made):
     system, batch = made(name)
     assert system.confusion(batch()) is None
 

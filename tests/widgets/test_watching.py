@@ -114,7 +114,7 @@ def test_a_folder_that_is_no_run_is_told_and_leaves_a_place_for_the_picture(page
             lambda folder: shutil.rmtree(folder / "checkpoints"),
             "Begun: it has no checkpoint yet. Nobody trains it now.",
         ),
-        (lambda folder: (folder / "history.jsonl").write_text('{"kind": \n'), "line 1 is damaged"),
+        (lambda folder: (folder / "history.jsonl").write_text('{"kind": \n'), "history.jsonl, line 1 is damaged"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
         (lambda folder: (folder / "history.jsonl").unlink(), "Finished."),
         (lambda folder: [p.write_bytes(b"x") for p in folder.glob("checkpoints/*")], "is not a readable checkpoint"),
