@@ -1,8 +1,9 @@
 """What is seen and touched in a notebook: the only package that imports IPython and ipywidgets."""
 
 from codial.widgets.display import LiveFigure, show
+from codial.widgets.maps import EmbeddingMap
 from codial.widgets.retrieval import RetrievalBrowser
 from codial.widgets.training import LiveTraining
 from codial.widgets.transforms import TransformExplorer
 
-__all__ = ["LiveFigure", "LiveTraining", "RetrievalBrowser", "TransformExplorer", "show"]
+__all__ = ["EmbeddingMap", "LiveFigure", "LiveTraining", "RetrievalBrowser", "TransformExplorer", "show"]
