@@ -113,7 +113,7 @@ def _draw_gallery(figure: Figure, images: Pictures, chosen: Sequence[int]) -> No
     axes.set_title(f"{len(chosen)} of {len(images)} pictures chosen{part}", fontsize=LABEL, loc="left", pad=4)
     if not shown:
         axes.text(COLUMNS / 2, ROWS / 2, "nothing is chosen", **_HINT)
-    _histogram(_axes(figure, 6.2, 0.15, 1.5, ROWS * _TILE), images, chosen)
+    _histogram(_axes(figure, 5.8, 0.15, 1.3, ROWS * _TILE), images, chosen)
 
 
 def _histogram(axes: Axes, images: Pictures, chosen: Sequence[int]) -> None:

@@ -43,7 +43,8 @@ class Map2D {
   constructor(maps, place) {
     this.maps = maps, this.place = place, this.outline = [];
     this.canvas = document.createElement("canvas");
-    this.canvas.tabIndex = 0, this.canvas.role = "application";
+    const given = { tabindex: 0, role: "application", "data-lm-suppress-shortcuts": true }; // JupyterLab's own, such as dd
+    Object.entries(given).forEach(([name, value]) => this.canvas.setAttribute(name, value));
     const on = (name, act) => this.canvas.addEventListener(name, act);
     on("pointerdown", event => this.press(event));
     on("pointermove", event => this.move(event));
@@ -89,8 +90,8 @@ class Map2D {
     if (pointed >= 0) this.ring(context, pointed, size + 5, 2.5);
     if (maps.hovered >= 0) this.ring(context, maps.hovered, size + 3, 1.5);
     if (this.outline.length > 1) this.lasso(context);
-    canvas.ariaLabel = `map of ${this.title}, ${chosen.size} of ${maps.labels.length} pictures chosen; `
-      + "arrow keys walk, Enter adds or removes, Escape clears";
+    canvas.setAttribute("aria-label", `map of ${this.title}, ${chosen.size} of ${maps.labels.length} pictures chosen; `
+      + "arrow keys walk, Enter adds or removes, Escape clears");
   }
 
   at(number) { return [this.seen[2 * number], this.seen[2 * number + 1]]; }
@@ -169,7 +170,6 @@ class Map2D {
     } else if (event.key === "Escape") maps.choose([]);
     else return;
     event.preventDefault();
-    event.stopPropagation(); // JupyterLab, too, has a meaning for each of these
   }
 }
 

@@ -114,6 +114,17 @@ def test_of_many_classes_those_with_the_most_chosen_pictures_are_counted():
     assert all(len(name) <= 14 for name in names)
 
 
+def test_nothing_written_beside_the_bars_reaches_out_of_the_figure():
+    images = pictures(12_000, ("a name of more than fourteen letters", "another of more letters"), side=1)
+    figure = gallery(images, range(12_000))
+    png(figure)
+    bars = figure.axes[1]
+    boxes = [text.get_window_extent() for text in [*bars.texts, *bars.get_yticklabels()]]
+    assert bars.texts[0].get_text() == "6000 of 6000"
+    assert max(box.x1 for box in boxes) < figure.bbox.width
+    assert min(box.x0 for box in boxes) > figure.axes[0].get_window_extent().x1
+
+
 def test_a_picture_stands_before_its_neighbours_in_each_map_with_their_cosines():
     images = pictures()
     own, near, *_ = neighbours_of(7, TWO, images).axes
