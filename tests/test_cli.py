@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from codial import __version__, open_run, preset
-from codial.cli import commands, main
+from codial.cli import main
+from codial.evaluate import projection
 from codial.presets import PRESETS
 
 TINY = [
@@ -203,7 +204,8 @@ def test_embed_writes_features_in_two_forms(runs, tmp_path, capsys):
 
 
 def test_embed_draws_a_map(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "project", lambda vectors: vectors[:, :2])  # UMAP itself takes half a minute to start
+    # UMAP itself takes half a minute to start.
+    monkeypatch.setattr(projection, "project", lambda vectors, **_: vectors[:, :2])
     assert main(["embed", str(runs / "first"), "--out", str(tmp_path / "map.png"), *LITTLE]) == 0
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 

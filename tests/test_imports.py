@@ -24,7 +24,7 @@ LAYERS = (
     {"feed", "objectives", "toys"},
     {"monitors", "runs", "verdicts"},
     {"pretrain", "results"},
-    {"background", "comparison", "evaluate"},
+    {"background", "comparison", "epochs", "evaluate"},
     {"scale"},
     {"reports"},
     {"tables"},
@@ -37,8 +37,9 @@ LAYERS = (
 )
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 
-ONLY_IN = {"IPython": {"widgets"}, "ipywidgets": {"widgets"}}  # and nowhere else, not even within a function
+ONLY_IN = {name: {"widgets"} for name in ("IPython", "anywidget", "ipywidgets")}  # and nowhere else, whatever the place
 LAZY = {
+    "anywidget": {"widgets"},
     "cv2": set(),
     "faiss": set(),
     "matplotlib": {"plots", "widgets"},
@@ -48,7 +49,7 @@ LAZY = {
     "umap": set(),
 }
 NEVER = ("matplotlib.pyplot", "matplotlib.pylab")  # they keep global state, which callbacks on other threads spoil
-BLOCKED = ("cv2", "faiss", "umap", "ipywidgets", "IPython", "matplotlib", "scipy", "skimage", "sklearn")
+BLOCKED = ("anywidget", "cv2", "faiss", "umap", "ipywidgets", "IPython", "matplotlib", "scipy", "skimage", "sklearn")
 
 
 class Import(NamedTuple):

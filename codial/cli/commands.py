@@ -26,7 +26,7 @@ from codial.comparison import by_name
 from codial.data import Pictures, load_images
 from codial.data.pictures import choose
 from codial.errors import CodialError
-from codial.evaluate import PROTOCOLS, LayerMap, project, trustworthiness
+from codial.evaluate import PROTOCOLS, map_features
 from codial.evaluate.probe import Protocol
 from codial.presets import PRESETS
 from codial.readings import READINGS
@@ -162,8 +162,7 @@ def _as_map(found: Tensor, images: Pictures, layer: str, name: str) -> bytes:
     with drawing():
         from codial.plots.maps import feature_maps
         from codial.plots.style import png
-    mapped = project(found)
-    return png(feature_maps({name: {layer: LayerMap(mapped, trustworthiness(found, mapped))}}, images))
+    return png(feature_maps({name: {layer: map_features(found)}}, images))
 
 
 def _runs(given: argparse.Namespace) -> None:

@@ -7,7 +7,15 @@ from codial.evaluate.looks import looks
 from codial.evaluate.older import GlobStatProbe, ZhangProbe
 from codial.evaluate.precision import average_precision, mean_average_precision
 from codial.evaluate.probe import PROTOCOLS, ProbeReport, probe
-from codial.evaluate.projection import LayerMap, agreement, map_layers, project, trustworthiness
+from codial.evaluate.projection import (
+    LayerMap,
+    agreement,
+    map_aligned,
+    map_features,
+    map_layers,
+    project,
+    trustworthiness,
+)
 from codial.evaluate.retrieval import Found, nearest, retrieve
 
 __all__ = [
@@ -24,6 +32,8 @@ __all__ = [
     "beliefs",
     "features",
     "looks",
+    "map_aligned",
+    "map_features",
     "map_layers",
     "mean_average_precision",
     "nearest",

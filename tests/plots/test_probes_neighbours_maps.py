@@ -151,8 +151,10 @@ def test_nothing_is_marked_or_counted_where_labels_are_unknown():
 
 def maps(count, layers=LAYERS):
     generator = torch.Generator().manual_seed(SEED)
+    near, cosines = torch.zeros(count, 3, dtype=torch.int64), torch.ones(count, 3)
     return {
-        layer: LayerMap(torch.randn(count, 2, generator=generator), 0.5 + 0.1 * i) for i, layer in enumerate(layers)
+        layer: LayerMap(torch.randn(count, 2, generator=generator), 0.5 + 0.1 * i, near, cosines)
+        for i, layer in enumerate(layers)
     }
 
 
