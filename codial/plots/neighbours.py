@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from codial.plots.style import COLOURS, LABEL, SMALL, WIDTH, new_figure, picture
 
 LARGE, SMALLEST = 0.5, 0.3  # inches a picture: as large as the page has room for, between these
 _EDGE, _GAP = 0.05, 0.09  # of a tile: its frame, and the white around it
+_LINE, _LETTER = 0.17, 0.083  # inches, of a title
 _TICK = Path([(-0.9, -0.1), (-0.3, -0.8), (0.9, 0.9)])
 
 
@@ -51,14 +53,24 @@ def query_rows(
     counts = [each.indices.shape[1] for each in found.values()]
     across = 1.6 + sum(counts) + 0.6 * len(counts)  # tiles, with what is between them
     tile = min(LARGE, max(SMALLEST, WIDTH / across))
-    figure = new_figure(tile * across, tile * len(pictures) + 0.8)
+    titles = [_wrapped(title, tile * count) for title, count in zip(found, counts, strict=True)]
+    figure = new_figure(tile * across, tile * len(pictures) + 0.46 + _LINE * (1 + max(map(_breaks, titles), default=0)))
     figure.set_layout_engine("compressed")  # for axes of a fixed aspect
     blocks = figure.subplots(1, 1 + len(counts), width_ratios=[1, *counts], squeeze=False)[0]
     _queries(blocks[0], pictures, names)
-    for axes, (title, each) in zip(blocks[1:], found.items(), strict=True):
+    for axes, title, each in zip(blocks[1:], titles, found.values(), strict=True):
         _block(axes, gallery, each, tile)
         axes.set_title(title, fontsize=LABEL)
     return figure
+
+
+def _wrapped(title: str, width: float) -> str:
+    """Break a title's lines so that each is no wider than its block, in inches."""
+    return "\n".join(fill(line, max(8, round(width / _LETTER))) for line in title.splitlines())
+
+
+def _breaks(text: str) -> int:
+    return text.count("\n")
 
 
 def _title(name: str, found: Found) -> str:

@@ -302,7 +302,7 @@ def _precision(found: Neighbours) -> str:
     if not found.judged:
         return ""
     right, count = int(found.related.sum()), len(found.related)
-    return f": precision at {count} of this query {100 * right / max(1, count):.0f} % ({right} of {count})"
+    return f"<br>precision at {count} of this query {100 * right / max(1, count):.0f} % ({right} of {count})"
 
 
 def _told(error: Exception) -> str:

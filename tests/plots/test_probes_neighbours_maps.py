@@ -201,6 +201,16 @@ def test_nothing_is_marked_or_counted_where_labels_are_unknown():
     assert png(figure, 40).startswith(b"\x89PNG")
 
 
+def test_titles_do_not_run_into_each_other():
+    queries = pictures(6)
+    names = ("random/photos, conv2", "a name that is longer than its block is wide", "codial/photos")
+    figure = neighbour_rows(queries, queries, {name: found(queries, 3) for name in names}, [0, 1])
+    png(figure)
+    spans = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(spans))
+    assert max(span.y1 for span in spans) <= figure.bbox.height
+
+
 @pytest.mark.parametrize(("k", "systems", "width"), [(7, 3, WIDTH), (3, 1, 0.5 * 5.2), (20, 3, 0.3 * 63.4)])
 def test_rows_are_as_wide_as_the_page_has_room_for(k, systems, width):
     queries = pictures(6)
