@@ -2,8 +2,9 @@
 
 import pytest
 
-# Warnings and progress bars differ between machines; so do drawings in SVG and the numbers of widgets.
-NOT_COMPARED = ("stderr", "image/svg+xml", "application/vnd.jupyter.widget-view+json")
+# Warnings and progress bars differ between machines; so do drawings in SVG, the numbers of widgets, and figures in
+# HTML, of which the PNG is stored.
+NOT_COMPARED = ("stderr", "image/svg+xml", "text/html", "application/vnd.jupyter.widget-view+json")
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -179,6 +179,7 @@ def tidy(notebook: Any) -> Any:
                 data = output.get("data", {})
                 data.pop(WIDGET, None)
                 if "image/png" in data:
+                    data.pop("text/html", None)  # the same picture, with values to point at
                     data["image/png"] = base64.b64encode(smaller(base64.b64decode(data["image/png"]))).decode()
     return notebook
 

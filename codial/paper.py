@@ -172,6 +172,7 @@ _PRINTED = {
     "supervised": (3, "ImageNet Labels", "imagenet"),
 }
 _TITLES = {"stl10": "STL-10", "imagenet": "ImageNet"}
+_FLOORS = {"STL-10": TABLES[2].numbers("Random", "stl10"), "ImageNet": TABLES[3].numbers("Random", "imagenet")}
 
 
 def printed(system: str) -> tuple[str, dict[str, float | None]] | None:
@@ -184,6 +185,16 @@ def printed(system: str) -> tuple[str, dict[str, float | None]] | None:
         return None
     table, row, data = _PRINTED[system]
     return _TITLES[data], TABLES[table].numbers(row, data)
+
+
+def gained(system: str) -> tuple[str, dict[str, float | None]] | None:
+    """Return, as `printed` does, points over the paper's random weights on the same data set; None for none."""
+    found = printed(system)
+    if found is None or system == "random":
+        return None
+    where, numbers = found
+    pairs = ((layer, number, _FLOORS[where][layer]) for layer, number in numbers.items())
+    return where, {layer: None if one is None or low is None else one - low for layer, one, low in pairs}
 
 
 def transferred(system: str, task: str) -> float | None:

@@ -70,6 +70,18 @@ def groups(runs: Iterable[Run]) -> list[Group]:
     return [Group(name, tuple(each)) for name, each in gathered.items()]
 
 
+def probed(runs: Iterable[Run], source: str) -> dict[str, list[ProbeReport]]:
+    """Return the probe reports on a set of pictures by configuration, a report a run; those without any are left out.
+
+    Raises:
+        CodialError: no run has one, or those of one configuration are of different pictures or protocols.
+    """
+    found = {group.name: reports for group in groups(runs) if (reports := group.probed(source))}
+    if not found:
+        raise CodialError(f"No run here has a probe report on {source}; `codial probe RUN --train {source}` makes one.")
+    return found
+
+
 def by_settings(items: Sequence[T], config: Callable[[T], Config]) -> dict[str, list[T]]:
     """Gather what differs in nothing but the seed, by name; of one name with other settings, by name and hash."""
     gathered: dict[tuple[str, str], list[T]] = {}

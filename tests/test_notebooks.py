@@ -1,6 +1,7 @@
 """The notebooks' form, and the runner, on tiny notebooks made here."""
 
 import ast
+import base64
 import io
 import os
 import re
@@ -20,6 +21,7 @@ from PIL import Image
 import codial
 from codial import notebooks
 from codial.errors import CodialError
+from codial.plots.style import new_figure, png
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -304,6 +306,17 @@ def test_pictures_shrink_and_look_the_same():
     assert abs(before - after).mean() < 4
     assert len(small) < len(plain.getvalue())
     assert notebooks.smaller(small) == small
+
+
+def test_of_a_figure_in_html_the_picture_is_kept_and_of_a_table_the_html():
+    figure = {
+        "text/html": "<div>",
+        "image/png": base64.b64encode(notebooks.smaller(png(new_figure(0.2, 0.2)))).decode(),
+    }
+    cell = code("1")
+    cell.outputs = [new_output("display_data", data=data) for data in (figure, {"text/html": "<table>"})]
+    kept = notebooks.tidy(new_notebook(cells=[cell])).cells[0].outputs
+    assert [list(output.data) for output in kept] == [["image/png"], ["text/html"]]
 
 
 def test_tidy_leaves_its_argument_alone():

@@ -94,3 +94,19 @@ def test_every_flag_points_at_numbers_that_exist():
 def test_unknown_names_get_the_nearest_one(row, data, hint):
     with pytest.raises(CodialError, match=f"Did you mean {hint}"):
         paper.TABLES[1].numbers(row, data)
+
+
+@pytest.mark.parametrize(
+    ("system", "where", "layer", "points"),
+    [("codial", "STL-10", "conv5", 75.4 - 47.9), ("codial-cls", "STL-10", "conv1", 57.8 - 48.4),
+     ("cmc", "ImageNet", "conv5", 42.8 - 14.1), ("supervised", "ImageNet", "conv1", 19.3 - 11.6)],
+)  # fmt: skip
+def test_gains_are_over_the_papers_random_weights_on_the_same_set(system, where, layer, points):
+    found = paper.gained(system)
+    assert found[0] == where
+    assert found[1][layer] == pytest.approx(points)
+
+
+@pytest.mark.parametrize("system", ["random", "codial-pairs3", "mine"])
+def test_what_the_paper_does_not_print_has_no_gain(system):
+    assert paper.gained(system) is None

@@ -12,7 +12,7 @@ from codial.config import config_hash, to_dict
 from codial.errors import CodialError
 from codial.models import CONV_TAPS
 from codial.papertables import paper_table
-from codial.reports import by_pairs, gains, groups, pairs_note, probed_sets
+from codial.reports import by_pairs, gains, groups, pairs_note, probed, probed_sets
 from codial.scale import count, differences
 
 FULL = {"data.source": "stl10", "views.size": 64}  # the paper's own scale, with its presets' other settings
@@ -213,3 +213,15 @@ def test_gains_are_over_the_random_weights_of_the_same_seed(published):
     assert gains([*floors, *runs], "photos") == {"codial/photos": {n: [10, 12, 15.5] for n in CONV_TAPS}}
     with pytest.raises(CodialError, match="of random weights and of trained runs"):
         gains(runs, "photos")
+
+
+def test_reports_come_by_configuration_a_report_a_run(published):
+    runs = [published("codial/photos", [60 + seed] * 5, seed=seed) for seed in (0, 1)]
+    longer = published("codial/photos", [70.0] * 5, **{"train.epochs": 50})
+    floor = published("random/photos", [50.0] * 5)
+    found = probed([floor, *runs, longer, published("random/photos", [1.0] * 5, "cifar10", seed=1)], "photos")
+    values = [[report.mean("conv1") for report in each] for each in found.values()]
+    assert values == [[50.0], [60.0, 61.0], [70.0]], "other settings under the same name are another configuration"
+    assert next(iter(found)) == "random/photos"
+    with pytest.raises(CodialError, match="No run here has a probe report on stl10; `codial probe RUN --train stl10`"):
+        probed(runs, "stl10")

@@ -48,9 +48,9 @@ def run(given: argparse.Namespace) -> None:
     if given.out.suffix not in (".png", ".pdf"):
         raise CodialError(f"--out is {str(given.out)!r}; expected a file that ends in .png or .pdf.")
     with drawing():
-        from codial.plots.style import pdf, png
+        from codial.plots.saving import FORMATS
     figure = _FIGURES[given.number]([open_run(folder) for folder in given.runs], given)
-    write(given.out, {".png": png, ".pdf": pdf}[given.out.suffix](figure))
+    write(given.out, FORMATS[given.out.suffix](figure))
 
 
 def _pipeline(runs: list[Run], given: argparse.Namespace) -> "Figure":

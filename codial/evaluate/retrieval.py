@@ -1,5 +1,6 @@
 """Nearest neighbours by cosine similarity, the paper's Figure 4."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,11 @@ class Found:
     similarity: Tensor  # [Q, k] float32, cosine
     related: Tensor  # [Q, k] bool: same label as the query; False where either has none
     labelled: Tensor  # [Q] bool: queries that can be judged, for their label is known and so is all of the gallery's
+
+    def only(self, places: Sequence[int]) -> "Found":
+        """Return what was found for some of the queries."""
+        rows = list(places)
+        return Found(self.indices[rows], self.similarity[rows], self.related[rows], self.labelled[rows])
 
     @property
     def precision(self) -> float:

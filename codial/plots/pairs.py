@@ -7,6 +7,7 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from codial.plots.hover import tell
 from codial.plots.style import LABEL, PALETTE, SMALL, TITLE, subplots
 
 
@@ -24,7 +25,8 @@ def pair_curves(accuracies: Mapping[str, Mapping[int, Sequence[float]]], title: 
         counts = list(values)
         means = [mean(values[count]) for count in counts]
         spreads = [stdev(values[count]) if len(values[count]) > 1 else 0.0 for count in counts]
-        axes.plot(counts, means, "o-", color=colour, markersize=4, label=layer)
+        (line,) = axes.plot(counts, means, "o-", color=colour, markersize=4, label=layer)
+        tell(line, *(_told(layer, count, values[count]) for count in counts))
         if any(spreads):
             low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
             axes.fill_between(counts, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -34,3 +36,8 @@ def pair_curves(accuracies: Mapping[str, Mapping[int, Sequence[float]]], title: 
     axes.set_title(title, fontsize=TITLE)
     axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _told(layer: str, count: int, values: Sequence[float]) -> str:
+    spread, runs = (f" ± {stdev(values):.1f}", f"{len(values)} runs") if len(values) > 1 else ("", "one run")
+    return f"{layer}, {count} pair{'s' * (count > 1)}: {mean(values):.1f}{spread} % ({runs})"

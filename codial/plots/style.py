@@ -6,6 +6,7 @@ draw one on a thread of its own. Only the rendering itself takes a lock.
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from threading import Lock
 
 import numpy as np
@@ -18,10 +19,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
-# Okabe and Ito's colours, told apart with any colour vision. What has a name here has its colour in every figure.
-BLACK, GREY, ORANGE, SKY = "#000000", "#808080", "#E69F00", "#56B4E9"
-GREEN, YELLOW, BLUE, VERMILION, PURPLE = "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)  # for what has no colour of its own, in order
+# Told apart with any colour vision: Okabe and Ito's, less their yellow, which white swallows, and three that are as far
+# from these. What has a name here has its colour in every figure.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+GREY, BROWN, VIOLET = "#606060", "#662200", "#9922EE"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, BROWN, VIOLET)  # for what has no colour of its own
 COLOURS = {
     # systems
     "codial": BLUE,
@@ -31,6 +34,9 @@ COLOURS = {
     "decouple": SKY,
     "globstat": BLACK,
     "knowtrans": PURPLE,
+    "deepcluster": GREEN,
+    "spotartifacts": BROWN,
+    "cmc": VIOLET,
     # terms of the loss, by their names in a run's history
     "loss": BLACK,
     "loss_transform": VERMILION,
@@ -49,10 +55,12 @@ COLOURS = {
     "truth": BLACK,
     "estimate": BLUE,
     "chance": GREY,
+    "query": BLUE,
     "right": GREEN,
     "wrong": VERMILION,
 }
 TITLE, LABEL, SMALL = 11, 10, 8.5  # points
+WIDTH = 7.45  # inches, which are shown in full beside the list of files of JupyterLab at 1280 pixels
 _RENDERING = Lock()  # matplotlib's text layout keeps caches that two threads must not fill at once
 
 
@@ -134,6 +142,22 @@ def frame(axes: Axes, colour: str, width: float = 3) -> None:
     """Draw a coloured frame, `width` points thick, round a picture."""
     axes.spines[:].set_visible(True)
     axes.spines[:].set(color=colour, linewidth=width)
+
+
+def run_colours(names: Sequence[str]) -> list[str]:
+    """Return a colour for each run: its system's, such as that of codial/photos; a spare one where that is taken."""
+    wanted = [COLOURS.get(name.split("/")[0].lower()) for name in names]
+    owned = [colour if colour not in wanted[:place] else None for place, colour in enumerate(wanted)]
+    spare = cycle([colour for colour in PALETTE if colour not in owned] or PALETTE)
+    return [colour or next(spare) for colour in owned]
+
+
+def ink(colour: str) -> str:
+    """Return black or white, whichever is easier to read on a colour, #RRGGBB (by the luminance of WCAG 2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "black" if luminance + 0.05 > (1.05 * 0.05) ** 0.5 else "white"
 
 
 def pixels(picture: Tensor) -> np.ndarray:

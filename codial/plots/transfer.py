@@ -11,8 +11,19 @@ from matplotlib.patches import Rectangle
 from codial.data import voc
 from codial.evaluate.transfer.detection import Seen
 from codial.evaluate.transfer.segmentation import Shown
-from codial.plots.probes import run_colours
-from codial.plots.style import GREY, LABEL, PALETTE, SMALL, TITLE, frame, new_figure, show_picture, subplots
+from codial.plots.style import (
+    GREY,
+    LABEL,
+    PALETTE,
+    SMALL,
+    TITLE,
+    frame,
+    ink,
+    new_figure,
+    run_colours,
+    show_picture,
+    subplots,
+)
 
 _LEAST = 0.1  # of a detection's probability, to be drawn
 _MOST = 4  # detections drawn in a picture
@@ -75,7 +86,7 @@ def loss_curves(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     Args:
         losses: by loss and run, a value a step.
     """
-    figure, grid = subplots(4 * len(losses), 2.8, columns=len(losses))
+    figure, grid = subplots(2.9 * len(losses), 2.8, columns=len(losses))
     for axes, (name, runs) in zip(grid[0], losses.items(), strict=True):
         for (run, values), colour in zip(runs.items(), run_colours(list(runs)), strict=True):
             width = max(1, len(values) // 20)
@@ -118,5 +129,5 @@ def _surest(axes: Axes, seen: Seen, colours: Mapping[int, str]) -> None:
 def _box(axes: Axes, box: Sequence[float], colour: str, told: str) -> None:
     left, top, right, bottom = box
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.8))
-    text = axes.text(left + 2, top + 2, told, va="top", fontsize=SMALL - 1, color="white")
+    text = axes.text(left + 2, top + 2, told, va="top", fontsize=SMALL - 1, color=ink(colour))
     text.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 1})

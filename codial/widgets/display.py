@@ -4,6 +4,7 @@ One display handle whose picture is replaced works alike in JupyterLab, under pa
 drawing anew flickers in the first and fails in the last.
 """
 
+import base64
 import time
 from collections.abc import Callable, Sequence
 from html import escape
@@ -13,12 +14,20 @@ from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 
 from codial.errors import CodialError
+from codial.plots.hover import with_spots
 from codial.plots.style import png
+from codial.widgets.values import values
 
 
 def show(figure: Figure) -> None:
-    """Show a figure under the cell."""
-    display(Image(png(figure), format="png"))
+    """Show a figure under the cell; bars and points that have words (`plots.hover.tell`) tell them when pointed at."""
+    picture, spots = with_spots(figure)
+    still = Image(picture, format="png")
+    if not spots:
+        display(still)
+        return
+    told = {"text/html": values(picture, spots), "image/png": base64.b64encode(picture).decode()}
+    display({**told, "text/plain": repr(still)}, raw=True)
 
 
 class LiveFigure:

@@ -1,62 +1,38 @@
 """Walk from picture to picture: a query, and beside it its neighbours in every run."""
 
-import base64
-import io
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
 import ipywidgets
-from PIL import Image
-from torch import Tensor
+from matplotlib.figure import Figure
 
 from codial.data import Pictures
 from codial.errors import CodialError
-from codial.evaluate import features, nearest
+from codial.evaluate import Found
 from codial.models import TAPS
-from codial.plots.style import COLOURS, pixels
-from codial.runs import Run, open_run
+from codial.parameters import project_path
+from codial.plots.neighbours import query_rows
+from codial.plots.saving import require_format, save
+from codial.runs import Run
 from codial.widgets.display import Panel, told
+from codial.widgets.search import Neighbours, Place, Search, stacked
+from codial.widgets.tiles import LOOKS, Tiles, address
 
 MOST = 100  # neighbours of a run
-SIDE = 96  # pixels of what is sent to the page; larger pictures are made smaller
+PAGE = 9  # pictures to choose from, beside each other
+ROWS = 40  # queries in a file, the last of the walk
 _MARKS = {"right": "✓ ", "wrong": "✗ ", "": ""}
-_LOOKS = """
-.codial-tile.jupyter-button {width: 82px; height: 104px; margin: 2px; padding: 77px 0 0; line-height: 20px;
-    background-repeat: no-repeat; background-position: center 2px; background-size: 74px 74px;
-    border: 3px solid transparent; overflow: hidden}
-.codial-tile.jupyter-button:focus-visible {outline: 3px solid #56B4E9; outline-offset: 1px}
-.codial-tile.jupyter-button, .codial-query img {image-rendering: pixelated}
-"""
-
-
-class Place(NamedTuple):
-    """Where a picture is: in which set, "queries" or "gallery", and its number there."""
-
-    where: str
-    number: int
-
-
-class Neighbours(NamedTuple):
-    """What one run finds for one picture, nearest first."""
-
-    indices: Tensor  # [k] int64, places in the gallery
-    similarity: Tensor  # [k] float32, cosine
-    related: Tensor  # [k] bool: same label as the query
-    judged: bool  # whether the query and all of the gallery have labels
-
-    @property
-    def verdicts(self) -> list[str]:
-        """For each neighbour "right" or "wrong"; "" where labels are missing."""
-        return [("right" if each else "wrong") if self.judged else "" for each in self.related.tolist()]
 
 
 class RetrievalBrowser:
-    """Choose a picture, see its nearest pictures by several runs, and walk on by choosing one of these.
+    """Choose a picture, see its nearest pictures by several runs side by side, and walk on by choosing one of these.
 
-    Every neighbour is a button with the picture on it: a click, or Tab and Enter, makes it the query. A run's features
-    are computed when a layer is first looked at, and kept. What cannot be done is told in the panel.
+    Every picture is a button: a click, or Tab and Enter, makes it the query. A run's features are computed when a layer
+    is first looked at, and kept. What cannot be done is told in the panel.
 
     Args:
         runs: by name.
@@ -74,9 +50,12 @@ class RetrievalBrowser:
         self.trail = [Place(next(iter(self.sets)), 0)]
         self.controls = _controls(self.sets, layer, k)
         self.message, self.caption, self.looks = (ipywidgets.HTML() for _ in range(3))
+        self.message.layout.min_height = "44px"  # two lines, so that nothing jumps
         self.picture = ipywidgets.HTML().add_class("codial-query")
-        self.rows = {name: _Row(f"codial-{id(self):x}-{place}") for place, name in enumerate(self.runs)}
-        self._features: dict[tuple[str, str, str], Tensor] = {}
+        page = f"codial-{id(self):x}"
+        self.strip = Tiles(f"{page}-strip", "codial-thumb")
+        self.rows = {name: Tiles(f"{page}-{place}", "codial-tile", "56px") for place, name in enumerate(self.runs)}
+        self.search = Search(self.runs, self.sets, self._say)
         self._drawing, self._following = RLock(), False  # callbacks may come from two threads
         self._listen()
 
@@ -84,7 +63,11 @@ class RetrievalBrowser:
         """Show the panel under the cell."""
         words = "[a browser of neighbours: run this cell in JupyterLab]"
         head = ipywidgets.HBox([self.picture, ipywidgets.VBox([self.caption, *_lines(self.controls), self.message])])
-        Panel([self.looks, head, *[row.box for row in self.rows.values()]], words).show()
+        columns = ipywidgets.Box([row.box for row in self.rows.values()])
+        columns.layout.flex_flow = "row wrap"
+        for column in columns.children:
+            column.layout.flex = "1 1 264px"  # three tiles: three runs stand side by side at 1280 pixels
+        Panel([self.looks, head, self.strip.box, columns], words).show()
         self._draw()
 
     def go(self, where: str, number: int) -> None:
@@ -101,31 +84,54 @@ class RetrievalBrowser:
                 self.trail.pop()
             self._draw()
 
-    def neighbours(self, name: str, place: Place, layer: str, k: int) -> Neighbours:
-        """Return what a run finds for a picture.
+    def choose(self, layer: str | None = None, k: int | None = None) -> None:
+        """Compare by another layer, or show another number of neighbours.
 
         Raises:
-            CodialError: the run is gone or has no checkpoint, or there is no such picture.
+            CodialError: there is no such layer, or the number is out of range.
         """
-        pictures, gallery = self.sets[place.where], self.sets["gallery"]
-        if not 0 <= place.number < len(pictures):
-            raise CodialError(f"There is no picture {place.number} in {_title(pictures)}: it has {len(pictures)}.")
-        kept, asked = self._vectors(name, "gallery", layer), self._vectors(name, place.where, layer)
-        itself = place.number if place.where == "gallery" else -1
-        similarity, indices = nearest(kept, asked[place.number : place.number + 1], min(k + 1, len(gallery)))
-        others = (indices[0] != itself).nonzero()[:k, 0]
-        indices, similarity = indices[0, others], similarity[0, others]
-        label = pictures.labels[place.number]
-        judged = bool(label >= 0) and gallery.labelled and pictures.classes == gallery.classes
-        return Neighbours(indices, similarity, gallery.labels[indices] == label, judged)
+        controls = self.controls
+        layer = controls["layer"].value if layer is None else layer
+        k = controls["k"].value if k is None else k
+        _require(layer, k, controls["k"].max)
+        with self._drawing:
+            controls["layer"].value, controls["k"].value = layer, k
 
-    def _vectors(self, name: str, where: str, layer: str) -> Tensor:
-        key = (name, where, layer)
-        if key not in self._features:
-            self.message.value = f"Computing {layer} of {escape(name)} ..."
-            run = open_run(self.runs[name].folder)  # it may be gone by now
-            self._features[key] = features(run, self.sets[where], layer, progress=False).cpu()
-        return self._features[key]
+    def figure(self) -> Figure:
+        """Draw the walk so far after the paper's Figure 4: its queries, a row each, the last `ROWS` of them.
+
+        Raises:
+            CodialError: as `neighbours`.
+        """
+        with self._drawing:
+            layer, k, places = self.controls["layer"].value, self.controls["k"].value, list(dict.fromkeys(self.trail))
+            self._require_pictures()
+            walked = {name: [self.neighbours(name, place, layer, k) for place in places[-ROWS:]] for name in self.rows}
+        found = {name: stacked(each) for name, each in walked.items()}
+        sources = [(self.sets[where], number) for where, number in places[-ROWS:]]
+        pictures = [pictures.batch([number])[0] for pictures, number in sources]
+        titled = {_titled(name, layer, each): each for name, each in found.items()}
+        return query_rows(pictures, [_class(*each) for each in sources], self.sets["gallery"], titled)
+
+    def export(self, path: str | Path) -> Path:
+        """Write the walk so far as PNG or PDF.
+
+        Args:
+            path: of the file, whose ending says which; a relative one lies below the project. Nothing is replaced:
+                where the file is there already, the new one gets a number.
+
+        Returns:
+            The file.
+
+        Raises:
+            CodialError: another ending, the file cannot be written, or as `neighbours`.
+        """
+        require_format(Path(path))
+        return save(self.figure(), project_path(path))
+
+    def neighbours(self, name: str, place: Place, layer: str, k: int) -> Neighbours:
+        """Return what a run finds for a picture, as `Search.neighbours` does."""
+        return self.search.neighbours(name, place, layer, k)
 
     def _listen(self) -> None:
         controls = self.controls
@@ -134,6 +140,7 @@ class RetrievalBrowser:
         controls["previous"].on_click(lambda _: self._step(-1))
         controls["next"].on_click(lambda _: self._step(1))
         controls["back"].on_click(lambda _: self.back())
+        controls["save"].on_click(lambda _: self._save())
 
     def _chosen(self, change: Any) -> None:
         """Follow the controls, unless it was this object that set them."""
@@ -146,6 +153,15 @@ class RetrievalBrowser:
         where, number = self.trail[-1]
         self.go(where, (number + by) % max(1, len(self.sets[where])))
 
+    def _say(self, words: str) -> None:
+        self.message.value = escape(words)
+
+    def _save(self) -> None:
+        try:
+            self._say(f"Wrote {self.export(self.controls['file'].value)}")
+        except Exception as error:
+            self.message.value = told(error)
+
     def _draw(self) -> None:
         """Show the query and every run's neighbours; an error is shown in its place, for JupyterLab hides it."""
         with self._drawing:
@@ -153,8 +169,8 @@ class RetrievalBrowser:
                 self._follow()
                 self._require_pictures()
                 found = {name: self._found(name) for name in self.rows}  # first, so that all then changes at once
-                looks = [self._draw_row(name, each) for name, each in found.items()]
-                self.looks.value = f"<style>{_LOOKS}{''.join(looks)}</style>"
+                looks = [self._draw_strip(), *(self._draw_row(name, each) for name, each in found.items())]
+                self.looks.value = f"<style>{LOOKS}{''.join(looks)}</style>"
                 self._draw_query()
                 self.message.value = ""
             except Exception as error:
@@ -185,12 +201,21 @@ class RetrievalBrowser:
     def _draw_query(self) -> None:
         where, number = self.trail[-1]
         pictures = self.sets[where]
-        address, said = (
-            _address(pictures.batch([number])[0]),
-            escape(f"{_name(pictures, number)}, of {_title(pictures)}"),
-        )
-        self.picture.value = f'<img alt="picture {number}" width="100" src="{address}">'
-        self.caption.value = f"<b>query</b>: {said}"
+        source = address(pictures.batch([number])[0])
+        self.picture.value = f'<img alt="picture {number}" width="100" src="{source}">'
+        self.caption.value = f"<b>query</b>: {escape(_name(pictures, number))}, of {escape(_title(pictures))}"
+
+    def _draw_strip(self) -> str:
+        """Show the pictures round the query in its set, to choose from."""
+        where, number = self.trail[-1]
+        pictures, first = self.sets[where], number - number % PAGE
+        numbers = list(range(first, min(first + PAGE, len(pictures))))
+        self.strip.where = where
+        for place, each in enumerate(numbers):
+            button = self.strip.button(place, self.go)
+            button.description, button.tooltip = str(each), f"{_name(pictures, each)}: look for it"
+        self.strip.fill(numbers, f"<b>Choose a picture</b> of {escape(_title(pictures))}, or a neighbour below.")
+        return self.strip.looks(pictures.batch(numbers), ["query" if each == number else "" for each in numbers])
 
     def _draw_row(self, name: str, found: Neighbours | Exception) -> str:
         """Fill a run's row, and return the style sheet that puts the pictures on its buttons."""
@@ -207,44 +232,8 @@ class RetrievalBrowser:
         return row.looks(gallery.batch(numbers), verdicts)
 
 
-class _Row:
-    """A run's name, and a button for each neighbour; the buttons stay, so that the keyboard keeps its place."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.numbers: list[int] = []
-        self.buttons: list[Any] = []
-        self.head = ipywidgets.HTML()
-        self.tiles = ipywidgets.Box(layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self.box = ipywidgets.VBox([self.head, self.tiles])
-
-    def button(self, place: int, go: Any) -> Any:
-        if place == len(self.buttons):
-            button = ipywidgets.Button().add_class("codial-tile").add_class(f"{self.name}-{place}")
-            button.on_click(lambda _: go("gallery", self.numbers[place]))
-            self.buttons.append(button)
-        return self.buttons[place]
-
-    def fill(self, numbers: list[int], head: str) -> None:
-        self.numbers, self.head.value = numbers, head
-        if len(self.tiles.children) != len(numbers):
-            self.tiles.children = self.buttons[: len(numbers)]
-
-    def looks(self, pictures: Tensor, verdicts: Iterable[str]) -> str:
-        """Return a style sheet: each button's picture, and a frame in its verdict's colour."""
-        rules = (
-            f".{self.name}-{place}.jupyter-button {{background-image: url({_address(picture)});"
-            f" border-color: {COLOURS.get(verdict, 'transparent')}}}\n"
-            for place, (picture, verdict) in enumerate(zip(pictures, verdicts, strict=True))
-        )
-        return "".join(rules)
-
-
 def _controls(sets: Mapping[str, Pictures], layer: str, k: int) -> dict[str, Any]:
-    if layer not in TAPS:
-        raise CodialError(f"layer is {layer!r}; expected one of {', '.join(TAPS)}.")
-    if not 1 <= k <= MOST:
-        raise CodialError(f"k is {k}; expected 1 to {MOST}.")
+    _require(layer, k, MOST)
     most = max(k, min(MOST, len(sets["gallery"]) - 1))
     short = {"layout": ipywidgets.Layout(width="auto"), "style": {"description_width": "auto"}}
     options = [(f"{_title(pictures)} ({where})", where) for where, pictures in sets.items()]
@@ -257,8 +246,27 @@ def _controls(sets: Mapping[str, Pictures], layer: str, k: int) -> dict[str, Any
         "next": _button("next ▶", "the picture after, in this set"),
         "back": _button("↩ back", "the query before this one"),
         "layer": ipywidgets.Dropdown(options=TAPS, value=layer, description="layer", **short),
-        "k": ipywidgets.IntSlider(k, min=1, max=most, description="k", continuous_update=False, style=short["style"]),
+        "k": ipywidgets.IntSlider(
+            k,
+            min=1,
+            max=most,
+            description="k",
+            continuous_update=False,
+            style=short["style"],
+            layout=ipywidgets.Layout(width="210px"),
+        ),
+        "file": ipywidgets.Text(
+            "runs/neighbours.png", description="file", style=short["style"], layout=ipywidgets.Layout(width="240px")
+        ),
+        "save": _button("save", "the queries of this walk as a figure, PNG or PDF"),
     }
+
+
+def _require(layer: str, k: int, most: int) -> None:
+    if layer not in TAPS:
+        raise CodialError(f"layer is {layer!r}; expected one of {', '.join(TAPS)}.")
+    if not 1 <= k <= most:
+        raise CodialError(f"k is {k}; expected 1 to {most}.")
 
 
 def _button(description: str, tooltip: str) -> Any:
@@ -266,7 +274,7 @@ def _button(description: str, tooltip: str) -> Any:
 
 
 def _lines(controls: Mapping[str, Any]) -> list[Any]:
-    lines = (("set", "previous", "number", "next", "back"), ("layer", "k"))
+    lines = (("set", "previous", "number", "next", "back"), ("layer", "k", "file", "save"))
     return [ipywidgets.HBox([controls[name] for name in names]) for names in lines]
 
 
@@ -275,20 +283,23 @@ def _title(pictures: Pictures) -> str:
 
 
 def _name(pictures: Pictures, number: int) -> str:
+    label = _class(pictures, number)
+    return f"picture {number}" + (f", {label}" if label else "")
+
+
+def _class(pictures: Pictures, number: int) -> str:
     label = int(pictures.labels[number])
-    return f"picture {number}" + (f", {pictures.classes[label]}" if label >= 0 else "")
+    return pictures.classes[label] if label >= 0 else ""
+
+
+def _titled(name: str, layer: str, found: Found) -> str:
+    precision, (count, k) = found.precision, found.indices.shape
+    told = "" if math.isnan(precision) else f"\nprecision at {k} of these {count}: {precision:.1f} %"
+    return f"{name}, {layer}{told}"
 
 
 def _precision(found: Neighbours) -> str:
     if not found.judged:
         return ""
     right, count = int(found.related.sum()), len(found.related)
-    return f": precision at {count} of this query {100 * right / max(1, count):.0f} % ({right} of {count})"
-
-
-def _address(picture: Tensor) -> str:
-    """Return a picture, [3, H, W] uint8, as an address that holds it, made smaller where it is large."""
-    image, buffer = Image.fromarray(pixels(picture)), io.BytesIO()
-    image.thumbnail((SIDE, SIDE))
-    image.save(buffer, "png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"<br>precision at {count} of this query {100 * right / max(1, count):.0f} % ({right} of {count})"

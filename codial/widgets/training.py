@@ -10,8 +10,8 @@ from codial.config import Config
 from codial.data import Pictures
 from codial.plots.history import Lines
 from codial.runs import Run, being_trained
-from codial.widgets.display import LiveFigure
-from codial.widgets.watching import RunPanel, told
+from codial.widgets.display import LiveFigure, told
+from codial.widgets.watching import RunPanel
 
 _GLANCE = 0.1  # seconds between two looks at whether the training is over
 _SAID = {

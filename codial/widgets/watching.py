@@ -17,7 +17,7 @@ from codial.plots.history import Lines, history
 from codial.plots.style import LABEL, new_figure
 from codial.runs import Run, being_trained, open_run
 from codial.verdicts import verdict
-from codial.widgets.display import LiveFigure, Panel
+from codial.widgets.display import LiveFigure, Panel, told
 
 _PERIOD = 0.25  # seconds between two looks at the folder
 _LINGER = 20.0  # seconds that a folder is watched on when nobody writes it, since not every file system has locks
@@ -178,12 +178,6 @@ class RunPanel:
         button = ipywidgets.Button(description=name, tooltip=tooltip, layout=ipywidgets.Layout(width="110px"))
         button.on_click(lambda _: do())
         return button
-
-
-def told(error: Exception) -> str:
-    """Return an error as the panel tells it: the words of ours, the kind and the words of others."""
-    kind = "" if isinstance(error, CodialError) else f"{type(error).__name__}: "
-    return f'<span style="color: var(--jp-error-color1)">{escape(kind + str(error))}</span>'
 
 
 def _standing(run: Run) -> str:

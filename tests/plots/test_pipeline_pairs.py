@@ -8,6 +8,7 @@ from PIL import Image
 
 from codial import preset
 from codial.evaluate import looks
+from codial.plots.hover import with_spots
 from codial.plots.pairs import pair_curves
 from codial.plots.pipeline import pipeline
 from codial.plots.probes import gain_bars
@@ -48,7 +49,28 @@ def test_gains_are_bars_with_whiskers_over_runs():
     heights = [bar.get_height() for bar in axes.patches]
     assert heights == [2.0, -1.5, 0.5, 3.0]
     assert axes.get_ylim()[0] < -1.5 - 0.5**0.5 < 3 + 2**0.5 < axes.get_ylim()[1]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(found)
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert words[:3] == ["codial/photos, 2 runs", "codial-mi/photos, 2 runs", "± over runs (capped)"]
+    told = [spot.words for spot in with_spots(gain_bars(found))[1]]
+    assert "codial/photos, conv5: -1.5 ± 0.7 (2 runs)" in told
+
+
+def test_marks_are_what_the_paper_gains_over_its_own_random_weights():
+    found = {"codial-mi/photos": {"conv1": [1.0], "conv5": [2.0]}, "cmc/photos": {"conv1": [1.0], "conv5": [2.0]},
+             "codial-pairs3/photos": {"conv1": [1.0], "conv5": [2.0]}}  # fmt: skip
+    told = [spot.words for spot in with_spots(gain_bars(found))[1] if "paper" in spot.words]
+    assert sorted(told) == [
+        "cmc, conv1: +6.7 in the paper, on ImageNet",  # Table 3: 18.3 - 11.6
+        "cmc, conv5: +28.7 in the paper, on ImageNet",  # 42.8 - 14.1
+        "codial-mi, conv1: +9.8 in the paper, on STL-10",  # Table 2: 58.2 - 48.4
+        "codial-mi, conv5: +18.6 in the paper, on STL-10",  # 66.5 - 47.9
+    ]
+
+
+def test_points_of_figure_3_tell_their_values():
+    told = [spot.words for spot in with_spots(pair_curves(ACCURACIES))[1]]
+    assert len(told) == 6
+    assert {"conv1, 1 pair: 61.0 ± 1.4 % (2 runs)", "conv5, 10 pairs: 52.0 % (one run)"} <= set(told)
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,22 @@
 """Figures of what runs know, checked by what was drawn rather than by their pixels."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
 
 from codial.data import ImageSet
 from codial.evaluate import Found, LayerMap, ProbeConfig, ProbeReport
+from codial.paper import SYSTEMS
+from codial.plots.bars import MARKS
+from codial.plots.hover import with_spots
 from codial.plots.maps import MOST, class_looks, feature_maps
 from codial.plots.neighbours import neighbour_rows
-from codial.plots.probes import probe_bars, run_colours
-from codial.plots.style import COLOURS, png
+from codial.plots.probes import probe_bars
+from codial.plots.style import COLOURS, WIDTH, png, run_colours
 
 SEED = 0
 LAYERS = ("conv1", "conv5")
@@ -30,21 +35,25 @@ def pictures(count, classes=CLASSES, labelled=True):
     return ImageSet("made", "test", images, labels, classes if labelled else ())
 
 
-REPORTS = [
-    report("random/photos", conv1=(40.0, 42.0), conv5=(30.0, 30.0)),
-    report("codial/photos", conv1=(50.0, 54.0), conv5=(60.0, 60.0)),
-]
+REPORTS = {
+    "random/photos": [report("random/photos", conv1=(40.0, 42.0), conv5=(30.0, 30.0))],
+    "codial/photos": [
+        report("codial/photos", conv1=(50.0, 54.0), conv5=(60.0, 60.0)),
+        report("codial/photos", conv1=(55.0, 57.0), conv5=(63.0, 63.0)),
+    ],
+}
 
 
 # Probes
 
 
-def test_there_is_a_bar_for_each_run_and_layer_as_high_as_the_mean():
+def test_there_is_a_bar_for_each_configuration_and_layer_as_high_as_the_mean_over_its_runs():
     (axes,) = probe_bars(REPORTS, "photos").axes
     heights = [bar.get_height() for bar in axes.patches]
-    assert heights == [41.0, 30.0, 52.0, 60.0]
-    assert [text.get_text() for text in axes.texts] == ["41.0", "30.0", "52.0", "60.0"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["random/photos", "codial/photos"]
+    assert heights == [41.0, 30.0, 54.0, 61.5]
+    assert [text.get_text() for text in axes.texts] == ["41.0", "30.0", "54.0", "61.5"]
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert words[:2] == ["random/photos, one run", "codial/photos, 2 runs"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(LAYERS)
     assert axes.get_title() == "photos"
 
@@ -58,20 +67,65 @@ def test_bars_start_at_zero_and_a_layers_bars_stand_side_by_side_around_its_name
     assert (spans[2][0] + spans[3][1]) / 2 == pytest.approx(1)
 
 
-def test_whiskers_reach_one_spread_up_and_down():
+def test_whiskers_are_over_runs_with_caps_and_over_the_probe_seeds_of_one_run_without():
     (axes,) = probe_bars(REPORTS).axes
-    lines = axes.containers[0].lines[2][0].get_segments()
-    lengths = [segment[1][1] - segment[0][1] for segment in lines]
-    assert lengths == pytest.approx([2 * REPORTS[0].spread("conv1"), 0])
+    single, several = [each for each in axes.containers if isinstance(each, ErrorbarContainer)][:2]
+    assert lengths(single) == pytest.approx([2 * 2**0.5, 0])  # sample deviation of 40 and 42
+    assert lengths(several) == pytest.approx([2 * 8**0.5, 2 * 4.5**0.5])  # of 52 and 56, of 60 and 63
+    caps = [line.get_markersize() for container in (single, several) for line in container.lines[1]]
+    assert all(size > 0 for size in caps)
+    assert (len(single.lines[1]), len(several.lines[1])) == (0, 2)
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert words[2:4] == ["± over runs (capped)", "± over a run's probe seeds (plain)"]
 
 
-def test_the_papers_numbers_have_a_panel_of_their_own():
-    paper = {"Random": {"conv1": 48.4, "conv5": 47.9}, "CODIAL": {"conv1": 60.5, "conv5": None}}
-    ours, theirs = probe_bars(REPORTS, "photos", paper=paper, paper_title="STL-10").axes
-    assert len(ours.patches) == 4
-    assert len(theirs.patches) == 0
-    assert [list(line.get_ydata()) for line in theirs.lines] == [[48.4, 47.9], [60.5]]
-    assert theirs.get_title() == "STL-10"
+def lengths(container):
+    return [segment[1][1] - segment[0][1] for segment in container.lines[2][0].get_segments()]
+
+
+def test_the_papers_numbers_are_marks_over_the_bars_of_their_system():
+    (axes,) = probe_bars(REPORTS | {"mine/photos": REPORTS["random/photos"]}).axes
+    marks = [line for line in axes.lines if line.get_marker() in MARKS.values() and len(line.get_xdata())]
+    assert [line.get_ydata().tolist() for line in marks] == [[48.4, 47.9], [60.5, 75.4]], "Tables 2 and 1, STL-10"
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
+    assert [x for line in marks for x in line.get_xdata()] == pytest.approx(centres[:4])
+    assert "the paper, STL-10: other data" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_mark_has_another_shape_where_the_paper_has_other_data():
+    (axes,) = probe_bars({"cmc/photos": REPORTS["random/photos"]}).axes
+    shapes = {line.get_marker(): line.get_ydata().tolist() for line in axes.lines if len(line.get_xdata())}
+    assert shapes == {MARKS["ImageNet"]: [18.3, 42.8]}
+
+
+def test_tags_have_no_marks_for_the_papers_numbers_are_of_labels():
+    tagged = {name: [replace(each, metric="mAP") for each in found] for name, found in REPORTS.items()}
+    (axes,) = probe_bars(tagged).axes
+    assert [line for line in axes.lines if line.get_marker() in MARKS.values()] == []
+    assert "mean average precision" in axes.get_ylabel()
+
+
+def test_bars_and_marks_tell_their_values():
+    words = [spot.words for spot in with_spots(probe_bars(REPORTS))[1]]
+    assert sorted(words) == sorted(
+        [
+            "random/photos, conv1: 41.0 ± 1.4 (one run, ± over its probe seeds)",
+            "random, conv1: 48.4 in the paper, on STL-10",
+            "codial/photos, conv1: 54.0 ± 2.8 (2 runs)",
+            "codial, conv1: 60.5 in the paper, on STL-10",
+            "random/photos, conv5: 30.0 ± 0.0 (one run, ± over its probe seeds)",
+            "random, conv5: 47.9 in the paper, on STL-10",
+            "codial/photos, conv5: 61.5 ± 2.1 (2 runs)",
+            "codial, conv5: 75.4 in the paper, on STL-10",
+        ]
+    )
+
+
+def test_many_bars_are_drawn_in_the_room_there_is_and_without_numbers():
+    figure = probe_bars({f"{number}/photos": REPORTS["codial/photos"] for number in range(10)})
+    assert figure.get_figwidth() == WIDTH
+    assert len(figure.axes[0].texts) == 0
+    assert len(with_spots(figure)[1]) == 20
 
 
 def test_a_system_has_its_own_colour_and_no_two_runs_share_one():
@@ -81,6 +135,7 @@ def test_a_system_has_its_own_colour_and_no_two_runs_share_one():
     assert twice[0] == COLOURS["codial"]
     assert twice[4] == COLOURS["supervised"]
     assert len(set(twice)) == 5
+    assert len({COLOURS[name] for name in SYSTEMS.values() if "-" not in name}) == 10, "the paper's, each its own"
 
 
 # Neighbours
@@ -144,6 +199,23 @@ def test_nothing_is_marked_or_counted_where_labels_are_unknown():
     assert figure.axes[1].get_title() == "codial"
     assert [marks(figure.axes[1], name) for name in ("right", "wrong")] == [[], []]
     assert png(figure, 40).startswith(b"\x89PNG")
+
+
+def test_titles_do_not_run_into_each_other():
+    queries = pictures(6)
+    names = ("random/photos, conv2", "a name that is longer than its block is wide", "codial/photos")
+    figure = neighbour_rows(queries, queries, {name: found(queries, 3) for name in names}, [0, 1])
+    png(figure)
+    spans = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(spans))
+    assert max(span.y1 for span in spans) <= figure.bbox.height
+
+
+@pytest.mark.parametrize(("k", "systems", "width"), [(7, 3, WIDTH), (3, 1, 0.5 * 5.2), (20, 3, 0.3 * 63.4)])
+def test_rows_are_as_wide_as_the_page_has_room_for(k, systems, width):
+    queries = pictures(6)
+    figure = neighbour_rows(queries, queries, {f"{place}": found(queries, k) for place in range(systems)}, [0, 1])
+    assert figure.get_figwidth() == pytest.approx(width)
 
 
 # Maps

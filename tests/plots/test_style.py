@@ -67,20 +67,68 @@ def test_names_that_figures_share_have_a_colour(name):
     assert re.fullmatch(r"#[0-9A-F]{6}", style.COLOURS[name])
 
 
-def test_systems_can_be_told_apart_without_seeing_red_or_green():
-    names = ("codial", "random", "supervised", "rotnet", "decouple", "globstat")
-    for one, other in combinations([style.COLOURS[name] for name in names], 2):
-        assert abs(blueness(one) - blueness(other)) > 0.25 or abs(luminance(one) - luminance(other)) > 0.1
+# Machado, Oliveira and Fernandes (2009), severity 1: linear sRGB as it is seen without one kind of cone.
+VISION = {
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+TO_XYZ = np.array(
+    [(0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)]
+)
 
 
-def blueness(colour):
-    """Return where #RRGGBB lies between yellow, -1, and blue, 1."""
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return blue - (red + green) / 2
-
-
-def luminance(colour):
-    """Return the relative luminance of #RRGGBB (WCAG 2)."""
+def linear(colour):
     parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def lab(colour, vision="all cones"):
+    """Return #RRGGBB in CIELAB (white point of sRGB) as it is seen by such eyes."""
+    seen = np.clip(np.array(VISION[vision]) @ linear(colour), 0, 1)
+    part = (TO_XYZ @ seen) / TO_XYZ.sum(axis=1)
+    x, y, z = np.where(part > (6 / 29) ** 3, np.cbrt(part), part / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def distance(one, other, vision):
+    return float(np.linalg.norm(lab(one, vision) - lab(other, vision)))
+
+
+def test_the_reference_knows_the_colours_of_srgb():
+    assert lab("#FF0000") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
+    assert lab("#0000FF") == pytest.approx([32.30, 79.19, -107.86], abs=0.02)
+    assert distance("#FF0000", "#00A000", "deuteranopia") < distance("#FF0000", "#00A000", "all cones") / 2
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_any_two_colours_of_series_can_be_told_apart_by_any_eyes_and_from_the_paper(vision):
+    colours = {*style.PALETTE, *style.COLOURS.values(), style.GREY}
+    nearest = min((distance(one, other, vision), one, other) for one, other in combinations(sorted(colours), 2))
+    assert nearest[0] >= 15, nearest
+    faintest = min((distance(colour, "#FFFFFF", vision), colour) for colour in colours)
+    assert faintest[0] >= 35, faintest
+
+
+def test_ink_is_read_on_every_colour_of_series():
+    def contrast(one, other):  # WCAG 2
+        light, dark = sorted((float(TO_XYZ[1] @ linear(each)) + 0.05 for each in (one, other)), reverse=True)
+        return light / dark
+
+    written = {"black": "#000000", "white": "#FFFFFF"}
+    for colour in {*style.PALETTE, *style.COLOURS.values()}:
+        best = max(contrast(colour, each) for each in written.values())
+        assert contrast(colour, written[style.ink(colour)]) == best >= 4.5, colour

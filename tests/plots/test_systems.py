@@ -46,4 +46,7 @@ def test_curves_are_means_with_the_papers_beside_them(comparison):
     assert not by_label["cmc/photos"].lines[2], "one run has no spread"
     assert [list(line.get_ydata()) for line in stl10.lines] == [list(paper.printed("codial")[1].values())]
     assert [list(line.get_ydata()) for line in imagenet.lines] == [list(paper.printed("cmc")[1].values())]
+    shapes = [by_label[name].lines[0].get_marker() for name in ("codial/photos", "cmc/photos")]
+    assert shapes == [panel.lines[0].get_marker() for panel in (stl10, imagenet)]
+    assert shapes[0] != shapes[1]
     assert [a.get_title() for a in (ours, stl10, imagenet)] == ["here", "the paper, STL-10", "the paper, ImageNet"]

@@ -13,8 +13,8 @@ from torch.nn.functional import normalize
 import codial
 from codial.data import ImageSet
 from codial.errors import CodialError
-from codial.widgets import RetrievalBrowser, display, retrieval
-from codial.widgets.retrieval import Place
+from codial.widgets import RetrievalBrowser, display, search
+from codial.widgets.search import Place
 
 K = 5
 
@@ -133,8 +133,8 @@ def test_buttons_stay_when_the_query_changes_and_their_number_follows_k(browser)
 
 def test_features_are_computed_once_a_run_and_layer(browser, monkeypatch):
     calls = []
-    real = retrieval.features
-    monkeypatch.setattr(retrieval, "features", lambda *a, **options: calls.append(a[2]) or real(*a, **options))
+    real = search.features
+    monkeypatch.setattr(search, "features", lambda *a, **options: calls.append(a[2]) or real(*a, **options))
     browser.controls["next"].click()
     tiles(browser)[0].click()
     assert calls == []
@@ -185,7 +185,7 @@ def test_without_labels_nothing_is_marked(runs, sets, page):
         browser.show()
         assert all(re.fullmatch(r"-?\d\.\d\d", tile.description) for tile in tiles(browser))
         assert "precision" not in head(browser)
-        assert browser.looks.value.count("border-color: transparent") == 2 * K
+        assert not re.search(r"border-color: #(?!0072B2)", browser.looks.value), "but the query's own frame"
 
 
 def test_one_set_in_which_each_picture_looks_for_the_others(runs, sets, page):
@@ -206,6 +206,97 @@ def test_any_error_is_shown_and_goes_when_it_is_mended(browser, monkeypatch):
     browser.controls["next"].click()
     assert browser.message.value == ""
     assert len(tiles(browser)) == K
+
+
+def thumbs(browser):
+    return browser.strip.tiles.children
+
+
+def test_pictures_of_the_querys_set_are_there_to_choose_from(browser, sets):
+    assert browser.strip.numbers == list(range(9))
+    thumbs(browser)[4].click()
+    assert browser.trail[-1] == ("queries", 4)
+    assert numbers(browser) == browser.neighbours("one", Place("queries", 4), "conv2", K).indices.tolist()
+    browser.go("queries", 19)
+    assert browser.strip.numbers == [18, 19], "the last page"
+    assert len(thumbs(browser)) == 2
+    browser.go("gallery", 30)
+    assert browser.strip.numbers == list(range(27, 36))
+    assert f"{sets[0].classes[sets[0].labels[30]]}: look for it" in thumbs(browser)[3].tooltip
+    thumbs(browser)[0].click()
+    assert browser.trail[-1] == ("gallery", 27)
+
+
+def test_layer_and_number_are_chosen_from_python_too(browser):
+    browser.choose("conv3", 3)
+    assert (browser.controls["layer"].value, len(tiles(browser))) == ("conv3", 3)
+    browser.choose(k=4)
+    assert (browser.controls["layer"].value, len(tiles(browser))) == ("conv3", 4)
+    with pytest.raises(CodialError, match="layer is 'fc9'; expected one of conv1"):
+        browser.choose("fc9")
+    for k in (0, 60):
+        with pytest.raises(CodialError, match=f"k is {k}; expected 1 to 59"):
+            browser.choose(k=k)
+
+
+# The walk as a figure
+
+
+def test_the_walk_is_drawn_with_every_query_once_and_its_precision(browser, sets):
+    tiles(browser)[1].click()
+    browser.back()
+    browser.go("queries", 5)
+    queries, *blocks = browser.figure().axes
+    walked = [Place("queries", 0), Place("queries", 5)]
+    assert [np.asarray(image.get_array()).shape for image in queries.images] == [(64, 64, 3)] * 2
+    for image, place in zip(queries.images, walked, strict=True):
+        assert (image.get_array() == sets[1].images[place.number].permute(1, 2, 0).numpy()).all()
+    each = [browser.neighbours("one", place, "conv2", K) for place in walked]
+    shown = [image.get_array() for image in blocks[0].images]
+    wanted = [sets[0].images[n].permute(1, 2, 0).numpy() for one in each for n in one.indices]
+    assert all((a == b).all() for a, b in zip(shown, wanted, strict=True))
+    right = sum(int(one.related.sum()) for one in each)
+    told = f"one, conv2 precision at {K} of these 2: {100 * right / (2 * K):.1f} %"
+    assert blocks[0].get_title().split() == told.split()
+    assert blocks[1].get_title().startswith("two, conv2")
+
+
+@pytest.mark.parametrize(("name", "head"), [("walk.png", b"\x89PNG"), ("new/walk.pdf", b"%PDF-")])
+def test_the_walk_is_written_where_the_user_says_and_replaces_nothing(browser, tmp_path, name, head):
+    browser.controls["file"].value = str(tmp_path / name)
+    browser.controls["save"].click()
+    first = tmp_path / name
+    assert browser.message.value == f"Wrote {first}"
+    assert first.read_bytes().startswith(head)
+    before = first.read_bytes()
+    browser.go("queries", 3)
+    assert browser.message.value == ""
+    second = browser.export(first)
+    assert second == first.with_stem("walk-2")
+    assert second.exists()
+    assert first.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_written_is_told_of(browser, tmp_path):
+    (tmp_path / "file").write_text("")
+    for name, words in (
+        ("walk.jpg", "expected one that ends in .png or .pdf"),
+        ("", "expected one that ends in .png or .pdf"),
+        ("file/walk.png", "can&#x27;t be written"),
+    ):
+        browser.controls["file"].value = str(tmp_path / name) if name else ""
+        browser.controls["save"].click()
+        assert words in browser.message.value
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "one", "two"]
+
+
+def test_a_walk_that_a_run_cannot_show_is_not_written(browser, runs, tmp_path):
+    shutil.rmtree(runs["one"].folder)
+    browser.choose("fc7")
+    browser.controls["file"].value = str(tmp_path / "walk.png")
+    browser.controls["save"].click()
+    assert "is not a run" in browser.message.value
+    assert not (tmp_path / "walk.png").exists()
 
 
 def test_words_of_others_are_not_read_as_html(runs, sets, page):
