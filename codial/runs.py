@@ -72,7 +72,7 @@ class Run:
             CodialError: the file is missing or damaged.
         """
         path = self.folder / "provenance.json"
-        values = read_values(path)
+        values = {"pictures": {}} | read_values(path)
         require_kinds(values, {"config_hash": str, "pictures": dict}, path)
         return values
 

@@ -16,7 +16,9 @@ def read_values(path: Path) -> dict[str, Any]:
     """
     try:
         return parse_values(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CodialError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise CodialError(f"{path} is not JSON ({error}); it was cut short or edited by hand.") from error
 
 

@@ -76,7 +76,7 @@ class ProbeReport:
                 raise ValueError("it holds no accuracies")
             kept = {f.name: values[f.name] for f in fields(cls)}
             kept |= {"protocol": _protocol(values["protocol"]), "accuracies": accuracies}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (CodialError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CodialError(f"{path} is not a probe report ({error!r}).") from error
         return cls(**kept)
 
