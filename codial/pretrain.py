@@ -21,7 +21,6 @@ from codial.checkpoints import (
     newest,
     read_note,
     read_tensors,
-    require_fit,
     save_checkpoint,
     set_aside,
 )
@@ -32,6 +31,7 @@ from codial.errors import CodialError
 from codial.feed import Fed, Feed, step_seed
 from codial.interrupts import interrupt_sets
 from codial.models import synchronise
+from codial.moments import moments, put_back
 from codial.monitors import confusion, measure
 from codial.ranks import Ranks, joined
 from codial.runs import Run
@@ -306,8 +306,7 @@ class _Loop:
         tensors = {f"model.{k}": v for k, v in self.objective.state_dict().items()}
         tensors |= {f"window.{k}": _listed(v, self.device) for k, v in self.window.items()}
         for minimised, optimiser in self.optimisers.items():
-            for i, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{minimised}.{i}.{k}": v for k, v in state.items()}
+            tensors |= {f"optimiser.{minimised}.{k}": v for k, v in moments(optimiser).items()}
         note: dict[str, float] = {"step": self.step, "steps": self.total, "views": self.views}
         note |= {"epoch": self.epoch if self.total else 0}
         note |= {"seconds": round(self.seconds, 2), "finished": self.step >= self.total}
@@ -326,7 +325,7 @@ class _Loop:
             load_exactly(self.objective, _below(tensors, "model."), path)
             self.window = {k: list(v.to(self.device)) for k, v in _below(tensors, "window.").items()}
             for name, optimiser in self.optimisers.items():
-                _load_optimiser(optimiser, _below(tensors, f"optimiser.{name}."), path)
+                put_back(optimiser, _below(tensors, f"optimiser.{name}."), path)
         if self.ranks.first:
             set_aside(folder, path)
             runs.cut_history(self.run.folder, self.step or -1)  # at step 0 the monitors are written anew
@@ -340,20 +339,3 @@ def _listed(values: list[Tensor | float], device: torch.device) -> Tensor:
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put back the state of each parameter that has learnt, named NUMBER.NAME; every name and shape must agree."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    learnt = {key.partition(".")[0] for key in tensors}
-    moments = [(f"{i}", list(p.shape)) for i, p in enumerate(parameters) if f"{i}" in learnt]
-    shapes = {f"{i}.{name}": shape for i, shape in moments for name in ("exp_avg", "exp_avg_sq")}
-    require_fit(tensors, shapes | {f"{i}.step": [] for i, _ in moments}, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        own = parameters[int(index)]
-        # The fused optimiser walks memory: moments must lie as their parameters do, channels last.
-        laid_out = value if name == "step" else torch.empty_like(own).copy_(value)
-        state.setdefault(int(index), {})[name] = laid_out
-    optimiser.load_state_dict(optimiser.state_dict() | {"state": state})

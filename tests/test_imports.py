@@ -22,7 +22,7 @@ LAYERS = (
     {"readings"},
     {"data", "views", "models", "information", "presets", "schedule"},
     {"feed", "objectives", "toys"},
-    {"monitors", "runs", "verdicts"},
+    {"moments", "monitors", "runs", "verdicts"},
     {"pretrain", "results"},
     {"background", "comparison", "epochs", "evaluate"},
     {"scale"},
