@@ -37,8 +37,9 @@ def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: Pictures) -
 
 
 def class_looks(count: int) -> list[tuple[str, str]]:
-    """Return a colour and a marker for each class; past `MOST` they come again."""
-    return [(PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]) for i in range(count)]
+    """Return a colour and a marker for each class, neighbours differing in both; past `MOST` they come again."""
+    turns = (divmod(i, len(PALETTE)) for i in range(count))
+    return [(PALETTE[place], _MARKERS[(place + turn) % len(_MARKERS)]) for turn, place in turns]
 
 
 def _panel(axes: Axes, found: LayerMap, layer: str, images: Pictures) -> None:

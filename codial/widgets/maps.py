@@ -1,6 +1,5 @@
 """Maps of layers, runs or epochs side by side: choose pictures in one, and find them again in all."""
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from threading import RLock
@@ -9,7 +8,6 @@ from typing import Any
 import ipywidgets
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 
 from codial.data import Pictures
 from codial.data.pictures import as_index
@@ -17,12 +15,12 @@ from codial.errors import CodialError
 from codial.evaluate import LayerMap
 from codial.plots.chosen import NEAR, Titled, chosen_maps, gallery, neighbours_of, reach
 from codial.plots.maps import class_looks
-from codial.plots.style import pixels, png
-from codial.widgets.display import Panel
+from codial.plots.style import png
+from codial.widgets.display import Panel, told
+from codial.widgets.tiles import thumbnail
 
 MOST = 3  # maps side by side
 DPI = 165  # more than the page shows, or its text would blur
-SIDE = 96  # pixels of the picture beside a point
 _NO_CLASS = -1
 _NO_LASSO = "A lasso needs anywidget (pip install anywidget). Without it, choose a class, or call choose(numbers)."
 
@@ -154,7 +152,7 @@ class EmbeddingMap:
                 try:
                     act(value)
                 except Exception as error:
-                    self.message.value = _told(error)
+                    self.message.value = told(error)
 
     def _choose_class(self, label: int) -> None:
         if label != _NO_CLASS:
@@ -166,7 +164,7 @@ class EmbeddingMap:
     def _send(self, number: int) -> None:
         """Send the picture of the point under the mouse."""
         if self.lasso and 0 <= number < len(self.images):
-            self.lasso.thumb = {"number": number, "png": _thumbnail(self.images, number)}
+            self.lasso.thumb = {"number": number, "png": thumbnail(self.images.batch([number])[0])}
 
     def _draw(self) -> None:
         """Bring everything to the choice; an error is told in the panel."""
@@ -179,7 +177,7 @@ class EmbeddingMap:
                 self._renew(self.neighbours, key, lambda: neighbours_of(self._pointed, self._panels(), self.images))
                 self.message.value = "" if self.lasso else escape(_NO_LASSO)
             except Exception as error:
-                self.message.value = _told(error)
+                self.message.value = told(error)
             finally:
                 self._following = False
 
@@ -245,16 +243,3 @@ def _picture() -> Any:
 
 def _bytes(points: torch.Tensor) -> bytes:
     return points.cpu().float().contiguous().numpy().tobytes()
-
-
-def _thumbnail(images: Pictures, number: int) -> bytes:
-    """Return a picture as PNG, made smaller where it is large."""
-    image, buffer = Image.fromarray(pixels(images.batch([number])[0])), io.BytesIO()
-    image.thumbnail((SIDE, SIDE))
-    image.save(buffer, "png")
-    return buffer.getvalue()
-
-
-def _told(error: Exception) -> str:
-    kind = "" if isinstance(error, CodialError) else f"<b>{type(error).__name__}:</b> "
-    return f"⚠ {kind}{escape(str(error))}"

@@ -63,9 +63,14 @@ class Tiles:
         return "".join(rules)
 
 
-def address(picture: Tensor) -> str:
-    """Return a picture, [3, H, W] uint8, as an address that holds it, made smaller where it is large."""
+def thumbnail(picture: Tensor) -> bytes:
+    """Return a picture, [3, H, W] uint8, as PNG, made smaller where it is large."""
     image, buffer = Image.fromarray(pixels(picture)), io.BytesIO()
     image.thumbnail((SIDE, SIDE))
     image.save(buffer, "png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def address(picture: Tensor) -> str:
+    """Return the same as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(thumbnail(picture)).decode()}"
