@@ -123,4 +123,5 @@ def under_way(folder: str | Path) -> Background | None:
 def _leave(stop: threading.Event, thread: threading.Thread) -> None:
     """Let the thread end before the process does: one that is in the middle of a step would crash it."""
     stop.set()
-    thread.join(30)
+    if thread is not threading.current_thread():  # which may be the last to know its owner
+        thread.join(30)

@@ -48,7 +48,7 @@ def newest(folder: Path) -> Path | None:
             damaged.append(error)
             continue
         if damaged:
-            warnings.warn(f"{damaged[0]} {path.name}, of step {read_note(path)['step']}, is used.", stacklevel=2)
+            warnings.warn(f"{damaged[0]} {path.name}, of step {read_note(path).get('step')}, is used.", stacklevel=2)
         return path
     if damaged:
         raise damaged[0]

@@ -17,7 +17,9 @@ class KeepEpochs:
     """Keep the checkpoints that training replaces; pass it to `codial.pretrain` as `on_log`.
 
     Of itself a run keeps the last checkpoint, the one before and the best. This adds epoch-N.safetensors for each epoch
-    at whose end it was saved (`train.checkpoint_every`), the last apart, which stays where it is.
+    at whose end it was saved (`train.checkpoint_every`), the last apart, which stays where it is. It looks whenever a
+    line of history is written, so each epoch needs one: `train.monitor_every=1`, or a `train.log_every` of no more
+    steps than an epoch has.
 
     Args:
         folder: of the run.

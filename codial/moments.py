@@ -1,4 +1,7 @@
-"""What optimisers remember of the steps they took, as tensors by name, for checkpoints."""
+"""What optimisers remember of the steps they took, as tensors by name, for checkpoints.
+
+Of Adam without amsgrad, and of those whose moments have their parameters' shapes, such as SGD and RMSprop.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -67,7 +67,8 @@ def pretrain(
         images: pictures to learn from; `config.data` is loaded when left out.
         root: where data sets lie; see `codial.load_images`.
         stop: set it from another thread to stop.
-        pause: while another thread keeps it set, the run waits between two steps; that time is not counted in seconds.
+        pause: while another thread keeps it set, a run of one process waits between two steps; that time
+            is not counted in seconds.
         on_log: called with every line of history.
         progress: show a progress bar.
 

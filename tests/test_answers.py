@@ -30,13 +30,14 @@ def test_every_answer_is_a_preset_and_every_reading_answers_a_question():
 
 def test_numbers_are_those_of_the_reports(found):
     (answer,) = [a for a in found.found["What does each part of the loss add?"] if a.system == "codial-cls"]
-    run = codial.open_run("results/cifar10/codial-cls")
-    report = ProbeReport.load(run.folder / "probe-cifar10.json")
-    assert answer.layers == {layer: [report.mean(layer)] for layer in report.accuracies}
-    searched = json.loads((run.folder / "retrieval-cifar10-fc7.json").read_text())
-    assert answer.precision == [searched["precision"]]
-    _, values = run.curve("pretext_accuracy")
-    assert answer.ends == {"pretext_accuracy": pytest.approx(mean(values[-round(len(values) / 20) :]))}
+    runs = [codial.open_run(f"results/{scale}/codial-cls") for scale in ("cifar10", "cifar10-seed1")]
+    reports = [ProbeReport.load(run.folder / "probe-cifar10.json") for run in runs]
+    assert answer.layers == {layer: [report.mean(layer) for report in reports] for layer in reports[0].accuracies}
+    searched = [json.loads((run.folder / "retrieval-cifar10-fc7.json").read_text()) for run in runs]
+    assert answer.precision == [each["precision"] for each in searched]
+    curves = [run.curve("pretext_accuracy")[1] for run in runs]
+    ends = [mean(values[-round(len(values) / 20) :]) for values in curves]
+    assert answer.ends == {"pretext_accuracy": pytest.approx(mean(ends))}
 
 
 def test_seeds_are_gathered_and_questions_without_another_answer_are_left_out(found):

@@ -83,6 +83,7 @@ def test_the_card_has_its_data_hash_numbers_and_limits(probed, few, tmp_path):
     told_of = ("24 pictures of photos/train", "one run", "fc6 and fc7", few.fingerprint, run.provenance["config_hash"])
     for part in told_of:
         assert part in told
+    assert f'codial.open_run("{tmp_path / "tiny-photos"}").trunk()`.' in told
     shutil.rmtree(run.folder / "evaluations")
     assert "- not measured" in (export(run, tmp_path) / "README.md").read_text()
 
@@ -117,10 +118,23 @@ def test_nothing_of_others_is_overwritten_and_no_half_run_exported(probed, tiny,
     with pytest.raises(CodialError, match="no exported one; choose another name"):
         export(probed[0], tmp_path / "out")
     assert not any((tmp_path / "out/tiny-photos").iterdir())
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/README.md").write_text("# Thesis")
+    shutil.copytree(export(probed[0], tmp_path / "out", "more"), tmp_path / "more")
+    (tmp_path / "more/thesis.txt").write_text("years of work")
+    for name in ("project", "more"):
+        with pytest.raises(CodialError, match="no exported one"):
+            export(probed[0], tmp_path, name)
+    assert (tmp_path / "project/README.md").read_text() == "# Thesis"
+    assert (tmp_path / "more/thesis.txt").exists()
+    for name in (".", "..", "a/b", "/tmp"):
+        with pytest.raises(CodialError, match="expected the name of a folder"):
+            export(probed[0], tmp_path / "out", name)
     exported = codial.open_run(export(probed[0], tmp_path / "out", "good"))
     with pytest.raises(CodialError, match="is the run itself"):
         export(exported, tmp_path / "out", "good")
     assert exported.trunk().layers == CONV_TAPS
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny-photos", "more", "good"}  # nothing half done
     begun = codial.runs.create_run(tmp_path / "begun", tiny, {}, "cpu")
     with pytest.raises(CodialError, match="is not finished; only whole runs are exported"):
         export(begun, tmp_path / "out")

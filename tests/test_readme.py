@@ -52,6 +52,16 @@ def test_a_result_comes_with_the_settings_that_made_it(path):
     assert ours == codial.preset(config.name), "made with other settings than the preset's: measure again"
 
 
+def test_every_published_run_was_probed_and_searched():
+    """Else a mean would be of fewer seeds than it says."""
+    for path in PROJECT.glob("results/*/*/provenance.json"):
+        if path.parts[-3] not in ("weights", "voc-mini"):
+            scale = path.parts[-3].split("-seed")[0]
+            source = "photos" if scale == "photos" else "cifar10"
+            assert (path.parent / f"probe-{source}.json").exists(), path.parent
+            assert (path.parent / f"retrieval-{source}-fc7.json").exists(), path.parent
+
+
 def test_there_are_results():
     found = {"/".join(path.parts[-3:-1]) for path in RESULTS}
     assert found >= {f"{data}/{system}" for data in ("photos", "cifar10") for system in ("codial", "random")}

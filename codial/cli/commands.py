@@ -191,7 +191,7 @@ def _config(source: str) -> configs.Config:
         return configs.from_dict(json.loads(Path(source).read_text()))
     except OSError as error:
         raise CodialError(f"Cannot read {source}: {error.strerror}. Name a preset or a config.json.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CodialError(f"{source} is not JSON ({error}); a run's config.json shows the form.") from error
 
 

@@ -164,6 +164,7 @@ def _turn() -> Lock:
     return Lock()
 
 
+_turn()  # made before there are threads that could both make one
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of its parent's threads
 os.register_at_fork(after_in_child=_turn.cache_clear)  # nor will they unlock what they had locked
 

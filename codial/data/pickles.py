@@ -32,24 +32,32 @@ def _require_bounded(content: bytes) -> None:
             raise pickle.UnpicklingError(f"it remembers a value {argument}, which cannot be among those before it")
 
 
-def _empty(*_: Any) -> np.ndarray:
-    """Stand in for numpy's `_reconstruct`, which would take any shape; that of a pickle is filled in afterwards."""
-    return np.empty(0, np.uint8)
+class _Empty:
+    """Stands in for numpy's `_reconstruct`, which would take any shape; that of a pickle is filled in afterwards."""
+
+    __slots__ = ()  # nothing that a pickle could set
+
+    def __call__(self, *_: Any) -> np.ndarray:
+        return np.empty(0, np.uint8)
 
 
-def _plain(kind: Any, *_: Any) -> np.dtype:
-    """Stand in for numpy's `dtype`: its own types of numbers, which a pickle cannot alter afterwards."""
-    found = np.dtype(kind)
-    if found.isbuiltin != 1 or found.hasobject:
-        raise pickle.UnpicklingError(f"it holds an array of {found!r:.40}, which no picture needs")
-    return found
+class _Plain:
+    """Stands in for numpy's `dtype`: its own types of numbers, which a pickle cannot alter afterwards."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: Any, *_: Any) -> np.dtype:
+        found = np.dtype(kind)
+        if found.isbuiltin != 1 or found.hasobject:
+            raise pickle.UnpicklingError(f"it holds an array of {found!r:.40}, which no picture needs")
+        return found
 
 
 _ALLOWED = {  # what an array needs, under the names of Python 2's numpy and of today's
-    ("numpy.core.multiarray", "_reconstruct"): _empty,
-    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy.core.multiarray", "_reconstruct"): _Empty(),
+    ("numpy._core.multiarray", "_reconstruct"): _Empty(),
     ("numpy", "ndarray"): None,  # an argument of `_reconstruct`, not to be called
-    ("numpy", "dtype"): _plain,
+    ("numpy", "dtype"): _Plain(),
 }
 
 

@@ -53,8 +53,9 @@ def history(lines: Lines, config: Config, others: Mapping[str, Lines] | None = N
     """
     others = others or {}
     panels = _panels(lines, config)
-    rows, above = len(panels) // 3, 0.72 + 0.25 * bool(others)
-    height = 2.2 * rows + 0.65 + 0.25 * bool(others)
+    columns, lines_of_names = _legend_shape([config.name, *others])
+    rows, names_high = len(panels) // 3, 0.25 * lines_of_names * bool(others)
+    above, height = 0.72 + names_high, 2.2 * rows + 0.65 + names_high
     figure = new_figure(10.5, height, own_layout=False)  # drawn again and again, so quickly
     figure.subplots_adjust(0.055, 0.45 / height, 0.985, 1 - above / height, wspace=0.2, hspace=0.5)
     for axes, panel in zip(figure.subplots(rows, 3, squeeze=False).flat, panels, strict=True):
@@ -64,7 +65,7 @@ def history(lines: Lines, config: Config, others: Mapping[str, Lines] | None = N
             _draw(panel, axes, lines, config, others)
     figure.suptitle(headline(lines, config), fontsize=TITLE, y=1 - 0.1 / height, va="top")
     if others:
-        _name_runs(figure, [config.name, *others], 1 - 0.3 / height)
+        _name_runs(figure, [config.name, *others], 1 - 0.3 / height, columns)
     return figure
 
 
@@ -239,16 +240,22 @@ def _draw_matrix(axes: Axes, lines: Lines) -> None:
     axes.tick_params(length=0)
 
 
-def _name_runs(figure: Figure, names: Sequence[str], top: float) -> None:
+def _legend_shape(names: Sequence[str]) -> tuple[int, int]:
+    """Return how many names stand beside each other, and in how many lines."""
+    widest = 0.45 + 0.085 * max(map(len, names))  # inches
+    columns = max(1, min(len(names), int(10.5 / widest)))
+    return columns, -(-len(names) // columns)
+
+
+def _name_runs(figure: Figure, names: Sequence[str], top: float, columns: int) -> None:
     """Say which marker is which run; the first is the own one."""
     own = Line2D([], [], color=BLACK, label=names[0])
     laid = [
         Line2D([], [], color=BLACK, linewidth=0.8, alpha=0.6, marker=marker, markersize=4, label=name)
         for name, marker in zip(names[1:], cycle(_MARKERS), strict=False)
     ]
-    figure.legend(
-        handles=[own, *laid], loc="upper center", bbox_to_anchor=(0.5, top), ncols=6, fontsize=SMALL, frameon=False
-    )
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, top), "ncols": columns}
+    figure.legend(handles=[own, *laid], fontsize=SMALL, frameon=False, **place)
 
 
 def compare(histories: Mapping[str, Lines], names: Sequence[str] = ("knn", "probe")) -> Figure:

@@ -62,9 +62,12 @@ class HandControls:
         values = {name: control.value for name, control in self.controls.items()}
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
-    def tell(self, seed: int) -> None:
-        """Write anew what makes the same figure in Python."""
-        given = {"seed": seed} | {name: value for name, value in self.values.items() if value != DEFAULTS[name]}
+    def tell(self, common: Mapping[str, Any]) -> None:
+        """Write anew what makes the same figure in Python: seed, run and arrows, and what was moved."""
+        told = {"seed": common["seed"]}
+        told |= {"run": str(common["run"])} if common["run"] else {}
+        told |= {} if common["arrows"] else {"arrows": False}
+        given = told | {name: value for name, value in self.values.items() if value != DEFAULTS[name]}
         call = f"explorer.render({', '.join(f'{name}={value!r}' for name, value in given.items())})"
         self.text.value = read_only(call, "copy as Python")
 

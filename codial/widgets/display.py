@@ -47,6 +47,15 @@ class LiveFigure:
         self._handle: DisplayHandle | None = None
         self._started = self._next = time.monotonic()
 
+    def move(self) -> None:
+        """Let the next picture be one of its own, under the cell that is run then."""
+        self._handle = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now: the next picture comes at once, and those after it as often as the first ones did."""
+        self._started = self._next = time.monotonic()
+
     def update(self, draw: Callable[[], Figure], force: bool = False) -> bool:
         """Draw and show the figure, unless the last one was shown just now.
 

@@ -244,7 +244,7 @@ class Maps {
 
   picture() { // put the hovered picture into the tip, once it has come
     const { number, png } = this.model.get("thumb");
-    if (png) this.pictures.set(number, URL.createObjectURL(new Blob([copied(png)], { type: "image/png" })));
+    if (png && !this.pictures.has(number)) this.pictures.set(number, URL.createObjectURL(new Blob([copied(png)], { type: "image/png" })));
     if (!this.pictures.has(this.hovered) || this.tip.querySelector("img")) return;
     const image = document.createElement("img");
     image.src = this.pictures.get(this.hovered);

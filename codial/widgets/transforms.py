@@ -62,6 +62,7 @@ class TransformExplorer:
         """Show the controls, and below them the figure."""
         head = [self.chooser.row, *_lines(self.controls)]
         Panel([*head, self.pane, self.message], "[sliders: run this cell in JupyterLab]").show()
+        self.figure.move()
         self._shown = True
         self._changed()
 
@@ -175,7 +176,7 @@ class TransformExplorer:
         common: dict[str, Any] = {"seed": self.controls["seed"].value, "run": run}
         common["arrows"] = self.controls["arrows"].value
         if mode == "hand":
-            self.hand.tell(common["seed"])
+            self.hand.tell(common)
             return self.render(**common, **self.hand.values)
         self.ranges.tell()
         return self.render_views(**common, **vars(self.ranges.config))

@@ -43,7 +43,8 @@ class RunPanel:
         self.folder = Path(folder)
         self.figure = live or LiveFigure(most=450)  # with as many changes of the words, fewer than 1,000 messages
         self.status, self.words = ipywidgets.HTML(_high(2)), ipywidgets.HTML(_high(4))
-        self.laid = {Path(each): _checkbox(Path(each)) for each in others}
+        self.names = _shortened([Path(each) for each in others])
+        self.laid = {other: _checkbox(name) for other, name in self.names.items()}
         self.buttons: dict[str, Any] = {
             "look again": self._button("look again", "draw the run as it is now", self.follow)
         }
@@ -57,6 +58,8 @@ class RunPanel:
 
     def show(self) -> None:
         """Show buttons, words and figure under the cell, and follow the run."""
+        self.figure.move()
+        self._drawn = None
         boxes = ipywidgets.Box(list(self.laid.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
         Panel(
             [ipywidgets.HBox(list(self.buttons.values())), *[boxes] * bool(self.laid), self.status, self.words],
@@ -66,6 +69,7 @@ class RunPanel:
 
     def follow(self) -> None:
         """Draw now, and again when the run has gone on, until nobody writes it any more."""
+        self.figure.restart()
         self.update(force=True)
         if not self.figure.updates:  # a place for the picture, under this cell
             self.figure.update(_nothing, force=True)
@@ -119,6 +123,8 @@ class RunPanel:
             return "<b>Followed</b>: it is being trained elsewhere."
         self._require_there()
         run = open_run(self.folder)
+        if not run.progress and _complete(run):
+            return "<b>Trained</b>; its weights are not here."
         return f"{_standing(run)}. {self.hint}" if not run.finished else "<b>Finished.</b>"
 
     def _draw(self, force: bool) -> None:
@@ -162,7 +168,7 @@ class RunPanel:
             try:
                 run = open_run(folder)
                 taken = run.config.name in {own, *found}
-                found[f"{run.config.name} ({_short(folder)})" if taken else run.config.name] = run.history
+                found[f"{run.config.name} ({self.names[folder]})" if taken else run.config.name] = run.history
             except (CodialError, OSError, ValueError) as error:
                 missing.append(f"Left out: {error}")
         return found, missing
@@ -191,6 +197,11 @@ def _standing(run: Run) -> str:
     return f"<b>Stopped</b> at step {run.progress['step']:,}{steps}"
 
 
+def _complete(run: Run) -> bool:
+    """Say whether its history comes to its last epoch, as that of a published run."""
+    return bool(run.history) and run.history[-1]["epoch"] >= run.config.train.epochs
+
+
 def _signature(folder: Path) -> tuple[int, ...]:
     """Return what changes when a run goes on."""
     try:
@@ -200,8 +211,13 @@ def _signature(folder: Path) -> tuple[int, ...]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-def _short(folder: Path) -> str:
-    return "/".join(folder.parts[-2:])
+def _shortened(folders: Sequence[Path]) -> dict[Path, str]:
+    """Return the last parts of folders, two or as many as tell them apart."""
+    for parts in range(2, max((len(folder.parts) for folder in folders), default=2) + 1):
+        found = {folder: "/".join(folder.parts[-parts:]) for folder in folders}
+        if len(set(found.values())) == len(found):
+            break
+    return found
 
 
 def _high(lines: int, words: str = "") -> str:
@@ -209,9 +225,9 @@ def _high(lines: int, words: str = "") -> str:
     return f'<div style="line-height: 1.4; height: {1.4 * lines:.1f}em; overflow: auto">{words}</div>'
 
 
-def _checkbox(folder: Path) -> ipywidgets.Checkbox:
+def _checkbox(name: str) -> ipywidgets.Checkbox:
     layout = ipywidgets.Layout(width="auto", margin="0 16px 0 2px")
-    return ipywidgets.Checkbox(True, description=_short(folder), indent=False, layout=layout)
+    return ipywidgets.Checkbox(True, description=name, indent=False, layout=layout)
 
 
 def _nothing() -> Figure:

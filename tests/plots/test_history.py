@@ -177,3 +177,14 @@ def test_more_runs_than_markers_can_be_laid_over():
     figure = plots.history(LINES, CONFIG, {str(number): LINES for number in range(9)})
     assert len(figure.legends[0].get_texts()) == 10
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_names_of_runs_that_are_laid_over_stay_within_the_figure(tiny_run):
+    for count in (1, 4, 9):
+        others = {f"codial/cifar10 (cifar10-seed{n}/codial)": tiny_run.history for n in range(count)}
+        figure = plots.history(tiny_run.history, tiny_run.config, others)
+        figure.draw_without_rendering()
+        box, titles = figure.legends[0].get_window_extent(), [axes.title.get_window_extent() for axes in figure.axes]
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y0 >= max(title.y1 for title in titles)

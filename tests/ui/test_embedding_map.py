@@ -125,7 +125,7 @@ def with_shift_a_lasso_adds_and_one_round_nothing_clears(maps):
 def what_is_not_chosen_is_grey_in_every_map(maps):
     maps.page.get_by_role("button", name="clear").click()
     wait_for(maps, 0)
-    assert all(min(maps.page.evaluate(PIXELS, colour)) > 0 for colour in PALETTE)
+    assert all(min(maps.page.evaluate(PIXELS, colour)) > 0 for colour in PALETTE[:8])
     assert maps.page.evaluate(PIXELS, "#C7C7C7") == [0, 0], "the count is of exact colours"
     maps.page.get_by_label("class").select_option("astronaut")
     wait_for(maps, PICTURES // 8)

@@ -91,6 +91,7 @@ def test_waiting_returns_the_finished_run_with_the_last_picture(longer, uninterr
 
 def test_waiting_ends_a_pause_for_nobody_could(panel):
     panel.start()
+    until(lambda: begun(panel))
     panel.pause()
     threading.Timer(0.5, panel.stop).start()
     assert panel.wait().progress["step"] > 0

@@ -8,6 +8,7 @@ from panels import Screen, until, words
 
 import codial
 from codial.errors import CodialError
+from codial.parameters import project_path
 from codial.widgets import RunPanel, display
 
 
@@ -112,7 +113,7 @@ def test_a_folder_that_is_no_run_is_told_and_leaves_a_place_for_the_picture(page
     [
         (
             lambda folder: shutil.rmtree(folder / "checkpoints"),
-            "Begun: it has no checkpoint yet. Nobody trains it now.",
+            "Trained; its weights are not here.",
         ),
         (lambda folder: (folder / "history.jsonl").write_text('{"kind": \n'), "history.jsonl, line 1 is damaged"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
@@ -191,3 +192,37 @@ def test_a_long_run_sends_fewer_than_a_thousand_messages(run, page, monkeypatch)
 class _Handle:
     def __init__(self, sent):
         self.update = sent.append
+
+
+def test_a_run_that_has_begun_is_told(panel, run):
+    shutil.rmtree(run.folder / "checkpoints")
+    (run.folder / "history.jsonl").write_text("".join((run.folder / "history.jsonl").open().readlines()[:2]))
+    panel.show()
+    assert words(panel.status) == "Begun: it has no checkpoint yet. Nobody trains it now."
+
+
+def test_runs_whose_folders_end_alike_are_told_apart(run, page, tmp_path):
+    others = [shutil.copytree(run.folder, tmp_path / f"{name}/photos/codial") for name in ("b", "c")]
+    panel = RunPanel(run.folder, others, Screen())
+    panel.show()
+    assert [box.description for box in panel.laid.values()] == ["b/photos/codial", "c/photos/codial"]
+    names = [text.get_text() for text in panel.figure.figures[-1].legends[0].get_texts()]
+    assert names == ["tiny", "tiny (b/photos/codial)", "tiny (c/photos/codial)"]
+    until(lambda: not watched(panel))
+
+
+def test_a_published_run_is_whole_though_its_weights_are_not_there(page):
+    panel = RunPanel(project_path("results/photos/codial"), live=Screen())
+    panel.show()
+    assert words(panel.status) == "Trained; its weights are not here."
+    until(lambda: not watched(panel))
+
+
+def test_shown_again_the_figure_is_drawn_under_the_new_cell(run, page, monkeypatch):
+    shown = []
+    monkeypatch.setattr(display, "display", lambda *what, **how: shown.append(how) or _Handle([]))
+    panel = RunPanel(run.folder)
+    panel.show()
+    panel.show()
+    assert [how for how in shown if "display_id" in how] == [{"display_id": True}] * 2
+    until(lambda: not watched(panel))
