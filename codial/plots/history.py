@@ -254,7 +254,7 @@ def _name_runs(figure: Figure, names: Sequence[str], top: float, columns: int) -
         Line2D([], [], color=BLACK, linewidth=0.8, alpha=0.6, marker=marker, markersize=4, label=name)
         for name, marker in zip(names[1:], cycle(_MARKERS), strict=False)
     ]
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, top), "ncols": columns}
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, top), "ncols": columns}
     figure.legend(handles=[own, *laid], fontsize=SMALL, frameon=False, **place)
 
 
