@@ -209,7 +209,7 @@ def create_run(folder: str | Path, config: Config, pictures: Mapping[str, Any], 
 def claimed(folder: str | Path) -> Iterator[None]:
     """Keep a run's folder for this caller alone; the claim ends with the block, or with the process, however it dies.
 
-    On a file system without locks, such as some network drives, nobody is kept out.
+    On a file system without locks, such as some network drives, nobody is kept out, and a warning says so.
 
     Raises:
         CodialError: another process, or another thread of this one, is training there.
@@ -255,8 +255,12 @@ def _lock(handle: int, folder: Path) -> None:
             f"{folder} is being trained by someone else right now. Wait for it, watch it with"
             " `codial.open_run`, or name another folder."
         ) from error
-    except OSError:
-        pass  # the file system has no locks
+    except OSError as error:
+        warnings.warn(
+            f"{folder} lies where there are no locks ({error.strerror}): nobody keeps a second process from training"
+            " there, too.",
+            stacklevel=4,
+        )
 
 
 # What a run that was killed at birth leaves behind.

@@ -23,5 +23,5 @@ SMALL = {
 def small(name, **options):
     """Return a system's settings for photos at views of 32 pixels and a tenth of the width."""
     config = codial.preset(f"{name}/photos")
-    views, objective = replace(config.views, size=32), replace(config.objective, **SMALL[name] | options)
+    views, objective = replace(config.views, size=32), replace(config.objective, **SMALL.get(name, {}) | options)
     return replace(config, views=views, model=ModelConfig(width=0.1, bn_momentum=0.1), objective=objective)

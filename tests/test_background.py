@@ -7,18 +7,12 @@ from dataclasses import replace
 
 import pytest
 from alike import assert_same_run
+from panels import until
 
 import codial
 from codial import runs
 from codial.background import Background
 from codial.errors import CodialError
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def lines(folder):

@@ -81,8 +81,8 @@ def map_aligned(
 
     All maps start from one layout, a UMAP of all the features together; each is then settled by its own neighbourhoods
     with small steps, and turned onto the layout. So what moves from map to map was moved by the features: maps made
-    each on its own differ by a turn, a mirror and the draw, too. (AlignedUMAP, which ties points of maps next to each
-    other, takes seven times as long for maps as trustworthy.) Distances are in units of a map's own spread: the root
+    each on its own differ by a turn, a mirror and the draw, too. (AlignedUMAP ties points of maps that stand next
+    to each other only, and is slow to compile.) Distances are in units of a map's own spread: the root
     mean square of the points' distances from the middle, (0, 0), is 1.
 
     Args:

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from codial.config import ViewsConfig
 from codial.evaluate import Belief
-from codial.plots.style import BLACK, COLOURS, GREY, SKY, SMALL, new_figure, show_picture
+from codial.plots.style import BLACK, COLOURS, GREY, SKY, SMALL, TICKS, new_figure, show_picture
 from codial.plots.views import NAMES, view_row
 from codial.views import Views
 
-MARKS = {"right": "✓ ", "wrong": "✗ ", "": ""}
 _COLUMN, _GAP = 1.63, 0.16  # inches
 _ROWS = ((0.25, 1.47, 1.1), (0.0, 1.47, 0.08), (0.2, 0.9, 0.05))  # inches above, of and below views, places and bars
 _DIM = 0.35  # of a picture's light where the network doesn't look
@@ -92,4 +91,4 @@ def _show_bars(axes: Axes, belief: Belief, k: int, name: str) -> None:
     axes.set_yticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     said = belief.said(k)
-    axes.set_title(f"{MARKS[verdict]}{NAMES.get(said, said)} {100 * max(values):.0f} %", fontsize=SMALL, color=colour)
+    axes.set_title(f"{TICKS[verdict]}{NAMES.get(said, said)} {100 * max(values):.0f} %", fontsize=SMALL, color=colour)

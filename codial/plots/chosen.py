@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from codial.data import Pictures
 from codial.evaluate import LayerMap
 from codial.plots.maps import class_looks
-from codial.plots.style import COLOURS, GREY, LABEL, SMALL, curve_axes, new_figure, picture_axes, pixels
+from codial.plots.style import COLOURS, GREY, LABEL, SMALL, TICKS, curve_axes, new_figure, picture_axes, pixels
 
 Titled = tuple[str, LayerMap]
 COLUMNS, ROWS = 10, 3
@@ -84,7 +84,7 @@ def neighbours_of(number: int | None, maps: Sequence[Titled], images: Pictures) 
         axes.set_title(f"nearest by {title}", fontsize=SMALL, loc="left", pad=3)
         for column, (other, cosine) in enumerate(zip(images.labels[near], cosines.tolist(), strict=True)):
             verdict = "" if min(label, other) < 0 else "right" if label == other else "wrong"
-            mark = {"": "", "right": "✓ ", "wrong": "✗ "}[verdict]
+            mark = TICKS[verdict]
             colour = COLOURS.get(verdict, "black")
             axes.text(column + 0.5, 1.04, f"{mark}{cosine:.2f}", size=SMALL, color=colour, ha="center", va="top")
     return figure

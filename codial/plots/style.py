@@ -25,6 +25,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY, BROWN, VIOLET = "#606060", "#662200", "#9922EE"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, BROWN, VIOLET)  # for what has no colour of its own
+TICKS = {"right": "✓ ", "wrong": "✗ ", "": ""}  # before what is told of a verdict; "" where nobody can judge
 COLOURS = {
     # systems
     "codial": BLUE,

@@ -12,7 +12,7 @@ from torch import Tensor
 from codial.config import PRIMARY, ViewsConfig
 from codial.errors import CodialError
 from codial.evaluate import beliefs
-from codial.plots.beliefs import MARKS
+from codial.plots.style import TICKS
 from codial.plots.views import NAMES, one_view, stages
 from codial.runs import Run
 from codial.views.chosen import by_hand
@@ -98,7 +98,7 @@ def hand_figure(
 def _belief(run: Run, view: Tensor, primary: str) -> str:
     belief = beliefs(run, view.unsqueeze(0))
     said, part = belief.said(0), float(belief.probabilities.max())
-    return f"{MARKS[belief.verdict(0, primary)]}taken for {NAMES.get(said, said)}, {100 * part:.0f} %"
+    return f"{TICKS[belief.verdict(0, primary)]}taken for {NAMES.get(said, said)}, {100 * part:.0f} %"
 
 
 def _check(chosen: Mapping[str, Any]) -> None:

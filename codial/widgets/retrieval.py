@@ -17,6 +17,7 @@ from codial.models import TAPS
 from codial.parameters import project_path
 from codial.plots.neighbours import query_rows
 from codial.plots.saving import require_format, save
+from codial.plots.style import TICKS
 from codial.runs import Run
 from codial.widgets.display import Panel, told
 from codial.widgets.search import Neighbours, Place, Search, stacked
@@ -25,7 +26,6 @@ from codial.widgets.tiles import LOOKS, Tiles, address
 MOST = 100  # neighbours of a run
 PAGE = 9  # pictures to choose from, beside each other
 ROWS = 40  # queries in a file, the last of the walk
-_MARKS = {"right": "✓ ", "wrong": "✗ ", "": ""}
 
 
 class RetrievalBrowser:
@@ -226,7 +226,7 @@ class RetrievalBrowser:
         numbers, verdicts = found.indices.tolist(), found.verdicts
         for place, (number, likeness) in enumerate(zip(numbers, found.similarity.tolist(), strict=True)):
             button = row.button(place, self.go)
-            button.description = f"{_MARKS[verdicts[place]]}{likeness:.2f}"
+            button.description = f"{TICKS[verdicts[place]]}{likeness:.2f}"
             button.tooltip = f"{_name(gallery, number)}, cosine {likeness:.3f}: walk on from here"
         row.fill(numbers, f"<b>{escape(name)}</b>{_precision(found)}")
         return row.looks(gallery.batch(numbers), verdicts)

@@ -1,25 +1,14 @@
 """Every system's matrix of what its classes are taken for, against the accuracy that it reports itself."""
 
-from dataclasses import replace
-
 import pytest
 import torch
+from systems import small
 
-import codial
-from codial.config import ModelConfig
 from codial.objectives import Batch, Draws, build
 from codial.objectives.protocol import confused
 from codial.views import sample_views
 
 PICTURES, SET = 8, 24
-SMALL = {
-    "cmc": {"dims": 8, "negatives": 8},
-    "decouple": {"dims": 8, "negatives": 8},
-    "deepcluster": {"clusters": 4, "pca_dims": 4},
-    "globstat": {"width": 0.1, "patch": 0.75},
-    "knowtrans": {"clusters": 4, "teacher_width": 0.1},
-    "spotartifacts": {"width": 0.1},
-}
 NAMES = {
     "codial": ("turn0", "turn90", "turn180", "turn270", "warp"),
     "codial-decoupled": ("turn0", "turn90", "turn180", "turn270", "warp"),
@@ -37,9 +26,7 @@ def made(few, seed):
     """A system in evaluation mode, and a function that makes the same batch again."""
 
     def make(name):
-        config = codial.preset(f"{name}/photos")
-        views, options = replace(config.views, size=32), replace(config.objective, **SMALL.get(name, {}))
-        config = replace(config, views=views, model=ModelConfig(width=0.1), objective=options)
+        config = small(name)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             system = build(config, len(few.classes), SET)

@@ -11,7 +11,7 @@ from codial.data import ImageSet
 from codial.errors import CodialError
 from codial.evaluate import LayerMap
 from codial.plots.chosen import NEAR
-from codial.widgets import EmbeddingMap, display, maps
+from codial.widgets import EmbeddingMap, maps
 
 COUNT = 40
 
@@ -28,13 +28,6 @@ def some_maps(count=COUNT):
     for seed, (run, layer) in enumerate(names):
         made.setdefault(run, {})[layer] = a_map(seed, count)
     return made
-
-
-@pytest.fixture
-def page(monkeypatch):
-    shown = []
-    monkeypatch.setattr(display, "display", lambda bundle, raw: shown.append(bundle))
-    return shown
 
 
 @pytest.fixture

@@ -13,17 +13,10 @@ from torch.nn.functional import normalize
 import codial
 from codial.data import ImageSet
 from codial.errors import CodialError
-from codial.widgets import RetrievalBrowser, display, search
+from codial.widgets import RetrievalBrowser, search
 from codial.widgets.search import Place
 
 K = 5
-
-
-@pytest.fixture
-def page(monkeypatch):
-    shown = []
-    monkeypatch.setattr(display, "display", lambda bundle, raw: shown.append(bundle))
-    return shown
 
 
 @pytest.fixture
