@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import psutil
 import torch
 
 from codial.errors import CodialError
@@ -34,6 +35,11 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return device.type == "cpu" and bool(supported())
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes can still be had on a device; on a host, without making it swap."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 @lru_cache(maxsize=64)

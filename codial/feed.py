@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codial.config import Config
 from codial.data import ImageSet, Pictures
-from codial.devices import to_device
+from codial.devices import free_memory, to_device
 from codial.ranks import Ranks
 from codial.views import Drawn, Views, draw, render
 
@@ -102,7 +102,7 @@ def replay(record: Mapping[str, Any], config: Config, images: Pictures, device: 
 
 
 def _fits(images: ImageSet, device: torch.device) -> bool:
-    return device.type == "cuda" and images.images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+    return device.type == "cuda" and images.images.nbytes < free_memory(device) / 2
 
 
 def step_seed(seed: int, stream: str, step: int) -> int:

@@ -1,7 +1,8 @@
 """The paper's protocol of linear probes (section 4), on features that are computed once."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.linalg import vector_norm
 from tqdm import tqdm
 
 from codial.data import Pictures
-from codial.devices import uses_bf16
+from codial.devices import free_memory, uses_bf16
 from codial.errors import CodialError
 from codial.evaluate.features import taps
 from codial.evaluate.task import METRICS, Labels, Tags, task_of
@@ -21,7 +22,7 @@ PRECISIONS = {"auto": "bfloat16 where the device computes it", "bf16": "bfloat16
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """CODIAL's protocol: all layers are probed in one pass over one set of features, which are kept in memory."""
+    """CODIAL's protocol: features are computed once and kept, of as many layers at a time as memory has room for."""
 
     name = "codial"
     layers: tuple[str, ...] = CONV_TAPS
@@ -61,29 +62,66 @@ class ProbeConfig:
         self, trunk: Trunk, train: Pictures, test: Pictures, progress: bool
     ) -> tuple[dict[str, list[float]], dict[str, int]]:
         """Return what each layer reaches, a number a seed in percent, and how many numbers are read of it."""
-        known, asked = _inputs(trunk, train, test, self, progress)
         place = next(trunk.parameters()).device
         learnt, judged = task_of(train, place), task_of(test, place)
+        dims = {name: x[0].numel() for name, x in taps(trunk, train.batch(torch.tensor([0])), **self._taps()).items()}
+        rows = (1 + self.mirror) * len(train) + len(test)
         found: dict[str, list[float]] = {layer: [] for layer in self.layers}
-        each = [(layer, seed) for layer in self.layers for seed in self.seeds]
-        for layer, seed in tqdm(each, desc="probes", delay=2, disable=not progress, leave=False):
-            weight, bias = fit(known[layer], learnt, self, seed)
-            found[layer].append(judged.judge(torch.addmm(bias, asked[layer], weight.T)))
-        return found, {layer: asked[layer].shape[1] for layer in self.layers}
+        with tqdm(total=len(dims) * len(self.seeds), desc="probes", delay=2, disable=not progress, leave=False) as bar:
+            for layers in groups({layer: 4 * rows * dims[layer] for layer in self.layers}, free_memory(place)):
+                inputs = _inputs(trunk, train, test, replace(self, layers=layers), progress)
+                for layer in layers:
+                    known, asked = inputs.pop(layer)
+                    for seed in self.seeds:
+                        weight, bias = fit(known, learnt, self, seed)
+                        found[layer].append(judged.judge(torch.addmm(bias, asked, weight.T)))
+                        bar.update()
+        return found, dims
+
+    def _taps(self) -> dict[str, Any]:
+        return {"layers": self.layers, "dims": self.dims, "pool": self.pool, "progress": False}
+
+
+def groups(needs: Mapping[str, int], free: int) -> list[tuple[str, ...]]:
+    """Return which layers are held at the same time: as few groups as fit, in order, for each is a pass of the trunk.
+
+    Args:
+        needs: bytes of each layer's features in float32; they are halved one layer after another, beside the others.
+        free: bytes there are.
+
+    Raises:
+        CodialError: a layer alone does not fit.
+    """
+    room, held = free / 2, 0
+    found: list[tuple[str, ...]] = []
+    for layer, need in needs.items():
+        if need > free / _PEAK:
+            raise CodialError(
+                f"A probe of {layer} takes {_PEAK * need / 1e9:.3g} GB for its features, and {free / 1e9:.3g} GB are"
+                " free: take fewer pictures (--limit), or the protocol that keeps none (--protocol zhang)."
+            )
+        if found and held + need <= room:
+            found[-1] += (layer,)
+            held += need
+        else:
+            found.append((layer,))
+            held = need
+    return found
 
 
 def _inputs(
     trunk: Trunk, train: Pictures, test: Pictures, config: ProbeConfig, progress: bool
-) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
+) -> dict[str, tuple[list[Tensor], Tensor]]:
     """Return standardised vectors by layer: of the known pictures, plain and mirrored, and of those asked for."""
-    pooled: dict[str, Any] = {"dims": config.dims, "pool": config.pool, "progress": progress}
+    pooled = config._taps() | {"progress": progress}
     sides = (False, True) if config.mirror else (False,)
-    raw = [taps(trunk, train, config.layers, mirror=mirror, **pooled) for mirror in sides]
-    raw.append(taps(trunk, test, config.layers, **pooled))
-    known, asked = {}, {}
+    raw = [taps(trunk, train, mirror=mirror, **pooled) for mirror in sides]
+    raw.append(taps(trunk, test, **pooled))
+    found = {}
     for layer in config.layers:
-        *known[layer], asked[layer] = standardise(*(each.pop(layer) for each in raw), precision=config.precision)
-    return known, asked
+        *known, asked = standardise(*(each.pop(layer) for each in raw), precision=config.precision)
+        found[layer] = known, asked
+    return found
 
 
 def standardise(*parts: Tensor, precision: str = "float32") -> list[Tensor]:
@@ -139,4 +177,5 @@ def fit(sides: list[Tensor], task: Labels | Tags, config: ProbeConfig, seed: int
     return weight, bias
 
 
+_PEAK = 1.6  # times a layer's features in float32, while their halved copy is made
 _LEAST_STEPS = 16  # an epoch: few pictures are taken in smaller batches

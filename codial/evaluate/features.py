@@ -50,15 +50,18 @@ def taps(
     """
     trunk, names = trunk_of(source, device).eval(), list(layers)
     place = next(trunk.parameters()).device
-    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    whole: dict[str, Tensor] = {}
     batches = torch.arange(len(images)).split(BATCH)
     for indices in tqdm(batches, desc="features", delay=2, disable=not progress, leave=False):
         batch = images.batch(indices) if isinstance(images, Pictures) else images[indices]
         view = plain_view(batch.to(place), trunk.size)
         found = trunk.taps(view.flip(-1) if mirror else view, names)
         for name in names:
-            parts[name].append(_pooled(found[name], dims, pool))
-    return {name: torch.cat(part) for name, part in parts.items()}
+            part = _pooled(found[name], dims, pool)
+            if name not in whole:  # filled in place, for parts to be joined would take the memory twice
+                whole[name] = part.new_empty(len(images), *part.shape[1:])
+            whole[name][indices[0] : indices[-1] + 1] = part
+    return whole
 
 
 def features(

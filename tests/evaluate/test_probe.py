@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,13 @@ from codial import ProbeConfig, ProbeReport, probe
 from codial.config import ModelConfig
 from codial.data import ImageSet
 from codial.errors import CodialError
-from codial.evaluate.cached import fit, standardise
+from codial.evaluate.cached import fit, groups, standardise
+from codial.evaluate.features import taps
 from codial.evaluate.task import Labels, Tags
 from codial.models import CONV_TAPS, AlexNet
 from codial.monitors import knn_accuracy
 
+CACHED = sys.modules["codial.evaluate.cached"]
 QUICK = ProbeConfig(layers=("conv5",), epochs=5, seeds=(0,))
 
 
@@ -120,6 +123,35 @@ def test_layers_are_probed_side_by_side_exactly_as_alone():
     alone = probe(Transparent(4), train, test, replace(config, layers=("conv1",)), progress=False)
     assert together.accuracies["conv1"] == alone.accuracies["conv1"]
     assert together.accuracies["fc7"] != together.accuracies["conv1"]
+
+
+def test_layers_that_do_not_fit_together_are_probed_one_after_another_to_the_same_numbers(tiny_run, few, monkeypatch):
+    config = ProbeConfig(epochs=2, seeds=(0, 1))
+    together = probe(tiny_run, few, few, config, progress=False)
+    passes = []
+    monkeypatch.setattr(CACHED, "taps", lambda *a, **k: passes.append(k["layers"]) or taps(*a, **k))
+    most = max(together.dims.values()) * len(few) * 3 * 4  # two sides learnt from, one judged, four bytes each
+    monkeypatch.setattr(CACHED, "free_memory", lambda place: 2 * most)
+    assert probe(tiny_run, few, few, config, progress=False) == together
+    assert len(set(passes)) > 2
+    assert [name for layers in passes[1::3] for name in layers] == list(CONV_TAPS)
+
+
+def test_layers_are_grouped_into_as_few_passes_as_fit_in_half_the_memory():
+    needs = {"conv1": 50, "conv2": 30, "conv3": 15, "conv4": 15, "conv5": 10}
+    assert groups(needs, 1000) == [tuple(needs)]
+    assert groups(needs, 100) == [("conv1",), ("conv2", "conv3"), ("conv4", "conv5")]
+    assert groups(needs, 80) == [("conv1",), ("conv2",), ("conv3", "conv4", "conv5")]
+
+
+def test_a_layer_that_does_not_fit_is_refused_before_memory_runs_out(monkeypatch):
+    monkeypatch.setattr(CACHED, "free_memory", lambda place: 60_000)
+    config = replace(QUICK, layers=("conv1", "fc7"))
+    train = clouds(1, 200)
+    expected = r"A probe of conv1 takes 0\.000154 GB for its features, and 6e-05 GB are free: take fewer pictures"
+    with pytest.raises(CodialError, match=expected):
+        probe(Transparent(4), train, clouds(2, 100), replace(config, mirror=True), progress=False)
+    probe(Transparent(4), clouds(1, 60), clouds(2, 60), config, progress=False)
 
 
 @pytest.mark.numbers("probes against scikit-learn")
