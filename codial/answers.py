@@ -6,13 +6,19 @@ from statistics import mean
 
 from codial.errors import CodialError
 from codial.readings import questions
-from codial.reports import Group, groups
+from codial.reports import Group, ending, groups, shortcut
 from codial.runs import Run
 from codial.tables import laid_out, spread
 
+COLOURS = "colours"  # the bound that a critic of mean colours reaches on the same views; `codial.shortcuts`
+
 # Terms at the end of a run: each one's column, what it is multiplied by there, and its decimals.
-ENDS = {"pretext_accuracy": ("pretext", 100, 1), "mi_js": ("mi_js", 1, 2), "skl": ("skl", 1, 1)}
-_END = 0.05  # part of a run, its last, over which terms are averaged
+ENDS = {
+    "pretext_accuracy": ("pretext", 100, 1),
+    "mi_js": ("mi_js", 1, 2),
+    COLOURS: ("colours", 1, 2),
+    "skl": ("skl", 1, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,12 @@ def answers(runs: Sequence[Run], source: str) -> Answers:
 def _answer(group: Group, says: str, source: str) -> Answer:
     reports = group.probed(source)
     layers = {layer: [report.mean(layer) for report in reports] for layer in reports[0].accuracies}
-    ends = {name: mean(values) for name in ENDS if (values := [v for run in group.runs for v in _end(run, name)])}
+    ends = {name: mean(values) for name in ENDS if (values := [v for run in group.runs for v in _told(run, name)])}
     return Answer(group.system, says, layers, group.searched(source), ends)
 
 
-def _end(run: Run, name: str) -> list[float]:
-    """Return a term's mean over the end of a run, in a list; an empty one where the run has no such term."""
-    lines = [line for line in run.history if name in line]
-    last = lines[-max(1, round(_END * len(lines))) :]
-    return [mean(line[name] for line in last)] if last else []
+def _told(run: Run, name: str) -> list[float]:
+    """Return a term at the end of a run; of runs that align views, the bound that colours alone give."""
+    if name != COLOURS:
+        return ending(run, name)
+    return shortcut(run, COLOURS) if ending(run, "mi_js") else []

@@ -86,6 +86,7 @@ class ViewsConfig:
     contrast: float = 0.5
     saturation: float = 0.5
     hue: float = 0.5  # shift uniform in [-x, x] turns; the paper's [0.5, 1.5] cannot be a shift
+    grey: float = 0.0  # probability that a view loses its colours; the paper has none, contrastive methods 0.2
     blur: float = 0.0  # probability; off in the paper's best row (Table 2, cr + co)
     blur_kernel: float = 0.1  # kernel side as a part of the view, made odd
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels, uniform
@@ -101,6 +102,7 @@ class ViewsConfig:
             require_choice("views.primary", name, PRIMARY)
         require(len(set(self.primary)) == len(self.primary), "views.primary", self.primary, "each transform once")
         require(0 <= self.flip <= 1, "views.flip", self.flip, "a probability in [0, 1]")
+        require(0 <= self.grey <= 1, "views.grey", self.grey, "a probability in [0, 1]")
         require(0 <= self.blur <= 1, "views.blur", self.blur, "a probability in [0, 1]")
         require(0 < self.blur_kernel <= 0.5, "views.blur_kernel", self.blur_kernel, "a part in (0, 0.5]")
         require_range("views.blur_sigma", self.blur_sigma, 0.01, 100)
@@ -112,6 +114,11 @@ class ViewsConfig:
         require(0 <= self.warp_offset <= 0.5, "views.warp_offset", self.warp_offset, "a part in [0, 0.5]")
         require_choice("views.warp_placement", self.warp_placement, ("grid", "random"))
         require_choice("views.warp_border", self.warp_border, ("replicate", "picture"))
+
+    @property
+    def recolours(self) -> bool:
+        """True if any view may get other colours than its picture has."""
+        return any((self.brightness, self.contrast, self.saturation, self.hue, self.grey))
 
 
 @dataclass(frozen=True)

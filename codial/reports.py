@@ -15,6 +15,7 @@ from codial.runs import Run
 from codial.scale import differences
 
 T = TypeVar("T")
+_END = 0.05  # part of a run, its last, over which terms are averaged
 _PROBE = re.compile(r"probe-(?P<source>.+?)(?P<protocol>-zhang|-globstat)?\.json")
 
 
@@ -201,6 +202,19 @@ def _require_alike(runs: Sequence[Run]) -> None:
         raise CodialError(
             f"{first.folder} and {other.folder} differ in more than their pairs and seeds; give runs of one scale only."
         )
+
+
+def ending(run: Run, name: str) -> list[float]:
+    """Return a term's mean over the end of a run, in a list; an empty one where the run has no such term."""
+    lines = [line for line in run.history if name in line]
+    last = lines[-max(1, round(_END * len(lines))) :]
+    return [mean(line[name] for line in last)] if last else []
+
+
+def shortcut(run: Run, cue: str) -> list[float]:
+    """Return the bound in nats that a cue alone gives of a run's views, in a list; an empty one where none is known."""
+    path = current_report(run, f"shortcuts-{run.config.data.source}")
+    return [] if path is None else [float(read_report(path, nats=dict)["nats"][cue])]
 
 
 def current_report(run: Run, name: str) -> Path | None:

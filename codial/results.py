@@ -59,8 +59,9 @@ def read_report(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
 
 
 def write_report(run: Run, name: str, values: dict[str, Any]) -> None:
-    """Write a report into a run's `evaluations` folder as NAME.json, with the hash of the run's settings."""
-    path = run.folder / "evaluations" / f"{name}.json"
+    """Write a report as NAME.json where a run's reports are, with the hash of the run's settings."""
+    folder = run.folder / "evaluations" if (run.folder / "checkpoints").is_dir() else run.folder  # or it is published
+    path = folder / f"{name}.json"
     make_folder(path.parent)
     content = {"name": run.config.name, "config_hash": run.provenance["config_hash"]} | values
     write_safely(path, json.dumps(content, indent=1).encode())

@@ -21,7 +21,7 @@ LAYERS = (
     {"ablations", "checkpoints", "devices", "interrupts", "paper", "parameters", "ranks"},
     {"readings"},
     {"data", "views", "models", "information", "presets", "schedule"},
-    {"feed", "objectives", "toys"},
+    {"feed", "objectives", "shortcuts", "toys"},
     {"moments", "monitors", "runs", "verdicts"},
     {"pretrain", "results"},
     {"background", "comparison", "epochs", "evaluate"},

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import codial
-from codial.cli import export, figure, reproduce, sweep, table, transfer
+from codial.cli import export, figure, reproduce, shortcuts, sweep, table, transfer
 from codial.data import SETS
 from codial.evaluate import PROTOCOLS, ProbeConfig
 from codial.models import CONV_TAPS, TAPS
@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     _probe(_add(commands, "probe", _PROBE, _PROBE_EXAMPLES))
     _retrieve(_add(commands, "retrieve", _RETRIEVE, _RETRIEVE_EXAMPLES))
     _compare(_add(commands, "compare", _COMPARE, _COMPARE_EXAMPLES))
+    shortcuts.arguments(_add(commands, "shortcuts", shortcuts.ABOUT, shortcuts.EXAMPLES))
     export.arguments(_add(commands, "export", export.ABOUT, export.EXAMPLES))
     table.arguments(_add(commands, "table", table.ABOUT, table.EXAMPLES))
     _machine(figure.arguments(_add(commands, "figure", figure.ABOUT, figure.EXAMPLES)))

@@ -19,7 +19,7 @@ from torch import Tensor
 import codial
 import codial.config as configs
 from codial.ablations import ABLATIONS
-from codial.cli import data, export, figure, reproduce, sweep, table, transfer
+from codial.cli import data, export, figure, reproduce, shortcuts, sweep, table, transfer
 from codial.cli.arguments import parser
 from codial.cli.drawing import drawing, write
 from codial.comparison import by_name
@@ -270,6 +270,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "probe": _probe,
     "retrieve": _retrieve,
     "compare": _compare,
+    "shortcuts": shortcuts.run,
     "export": export.run,
     "table": table.run,
     "figure": figure.run,

@@ -17,7 +17,7 @@ def render(pictures: Tensor, drawn: Drawn, config: ViewsConfig) -> Tensor:
     shrink = (here.box[..., 2] * here.box[..., 3]).sqrt() / config.size
     images = geometry.read(pictures, _places(here, config), shrink)
     flat = images.reshape(-1, *images.shape[2:])  # [B * K, 3, S, S]
-    if config.brightness or config.contrast or config.saturation or config.hue:
+    if config.recolours:
         flat = colour.jitter(flat, here.factors.flatten(0, 1), drawn.order.flatten(0, 1))
     if config.blur:
         flat = _blur(flat, drawn.sigma.flatten(), config)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codial.config import ViewsConfig
+from codial.views.colour import SATURATION
 from codial.views.warp import POINTS, control_points
 
 _CROP_TRIES = 10  # as torchvision's RandomResizedCrop, before it falls back to the middle
@@ -82,10 +83,19 @@ def _middle_box(width: int, height: int, aspect: tuple[float, float]) -> Tensor:
 
 
 def _factors(uniform: Tensor, config: ViewsConfig) -> Tensor:
-    """Turn [B, K, 4] uniform numbers into colour factors and hue shifts."""
+    """Turn [B, K, 4] uniform numbers into colour factors and hue shifts; saturation 0 takes a view's colours away.
+
+    Which views lose theirs is read off the saturation's number, whose rest is spread out again.
+    """
     reach = torch.tensor((config.brightness, config.contrast, config.saturation, config.hue))
     rest = torch.tensor((1.0, 1.0, 1.0, 0.0))
-    return rest + (2 * uniform - 1) * reach
+    if not config.grey:
+        return rest + (2 * uniform - 1) * reach
+    uniform = uniform.clone()
+    saturation = uniform[..., SATURATION].sub_(config.grey).div_(1 - config.grey)
+    factors = rest + (2 * uniform - 1) * reach
+    factors[..., SATURATION].masked_fill_(saturation < 0, 0.0)
+    return factors
 
 
 def _sigma(uniform: Tensor, config: ViewsConfig) -> Tensor:

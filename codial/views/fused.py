@@ -47,7 +47,7 @@ def _render(pictures: Tensor, drawn: Drawn, config: ViewsConfig, images: Tensor)
     from codial.views import kernels  # a second or so to load, which those who only look at results need not wait for
 
     byte = pictures.dtype == torch.uint8
-    colours = config.brightness or config.contrast or config.saturation or config.hue
+    colours = config.recolours
     kernels.render(
         _array(pictures if byte else pictures.float()),
         np.float32(1 / 255 if byte else 1),

@@ -95,7 +95,10 @@ def to_picture(places: Tensor, boxes: Tensor, flip: Tensor) -> Tensor:
 
 
 def within_boxes(places: Tensor, boxes: Tensor) -> Tensor:
-    """Hold places inside their crop boxes, so that a box's edge is repeated rather than looked past."""
+    """Hold places inside their crop boxes, so that a box's edge is repeated rather than looked past.
+
+    A box narrower than a pixel has no inside to read from; what is beside it then shows through.
+    """
     low = boxes[:, :, None, None, :2]
     high = low + boxes[:, :, None, None, 2:] - 1
     return torch.minimum(torch.maximum(places, torch.minimum(low, high)), torch.maximum(low, high))

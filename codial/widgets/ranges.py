@@ -21,6 +21,7 @@ _ENDS = {
     "contrast": (0.0, 1.0),
     "saturation": (0.0, 1.0),
     "hue": (0.0, 0.5),
+    "grey": (0.0, 1.0),
     "blur": (0.0, 1.0),
     "blur_kernel": (0.02, 0.5),
     "blur_sigma": (0.01, 5.0),

@@ -24,6 +24,8 @@ CASES = {
     "random points": ViewsConfig(size=32, warp_placement="random"),
     "no colours": ViewsConfig(size=32, brightness=0, contrast=0, saturation=0, hue=0),
     "one colour": ViewsConfig(size=32, brightness=0, contrast=0, saturation=0, hue=0.5),
+    "some grey": ViewsConfig(size=32, grey=0.5),
+    "all grey": ViewsConfig(size=32, brightness=0, contrast=0, saturation=0, hue=0, grey=1.0),
     "backwards": ViewsConfig(size=32, primary=PRIMARY[::-1], flip=1.0),
     "warp only": ViewsConfig(size=32, primary=("warp",)),
 }

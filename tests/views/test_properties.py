@@ -17,7 +17,7 @@ from codial.views import batched, draw, fused, jitter, rotate, warp
 pytestmark = pytest.mark.numbers("properties of views")
 
 TURNS = {"turn0": 0, "turn90": 1, "turn180": 2, "turn270": 3}
-COLOURLESS = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "blur": 0}
+COLOURLESS = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "grey": 0, "blur": 0}
 EXAMPLES = 60
 
 
@@ -35,7 +35,7 @@ configs = st.builds(
     crop_area=ordered(0.001, 1),
     crop_aspect=ordered(0.1, 10),
     shared_crop=st.booleans(),
-    **dict.fromkeys(("brightness", "contrast", "saturation", "blur"), part),
+    **dict.fromkeys(("brightness", "contrast", "saturation", "grey", "blur"), part),
     hue=st.floats(0, 0.5),
     blur_kernel=st.floats(0.01, 0.5),
     blur_sigma=ordered(0.01, 10),
@@ -79,9 +79,9 @@ def test_no_border_is_seen(way, config, height, width, level, seed):
 @fuzzed(EXAMPLES)
 @given(configs, seeds)
 def test_nothing_from_outside_the_crop_is_seen_where_its_edge_is_repeated(way, config, seed):
-    """Crops no larger than the view, for a shrunk one is smoothed with what is beside it."""
+    """Crops no larger than the view, for a shrunk one is smoothed with what is beside it, and of a pixel at least."""
     side = config.size
-    config = replace(config, warp_border="replicate", crop_area=(0.001, 0.2), crop_aspect=(0.5, 2.0))
+    config = replace(config, warp_border="replicate", crop_area=(0.01, 0.2), crop_aspect=(0.5, 2.0))
     drawn = drawn_for(2, (side, side), config, seed)
     drawn = drawn._replace(box=drawn.box[:, :1].expand_as(drawn.box).contiguous())
     pictures = torch.ones(2, 3, side, side)

@@ -15,6 +15,7 @@ from codial import sample_views
 from codial.config import PRIMARY, ViewsConfig
 from codial.errors import CodialError
 from codial.views import batched, control_points, draw, render
+from codial.views.colour import BRIGHTNESS, CONTRAST, SATURATION
 
 COLOURLESS = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 TURNS = {"turn0": 0, "turn90": 1, "turn180": 2, "turn270": 3, "warp": 0}
@@ -268,6 +269,34 @@ def test_colour_factors_are_uniform_within_their_reach(generator):
     for place, (low, span) in enumerate(((0.6, 0.8), (0.5, 1.0), (0.75, 0.5), (-0.3, 0.6))):
         assert kstest(factors[:, place], "uniform", (low, span)).pvalue > UNLIKELY
     assert np.abs(np.corrcoef(factors.T) - np.eye(4)).max() < 0.07
+
+
+def test_grey_comes_at_its_rate_and_leaves_the_other_factors_uniform(generator):
+    config = ViewsConfig(saturation=0.25, grey=0.3)
+    factors = draw(800, (64, 64), config, generator).factors.flatten(0, 1).double().numpy()
+    grey = factors[:, SATURATION] == 0
+    assert abs(grey.mean() - 0.3) < 4 * (0.3 * 0.7 / 4000) ** 0.5
+    assert kstest(factors[~grey, SATURATION], "uniform", (0.75, 0.5)).pvalue > UNLIKELY
+    for place in (BRIGHTNESS, CONTRAST):
+        assert kstest(factors[grey, place], "uniform", (0.5, 1.0)).pvalue > UNLIKELY
+
+
+def test_grey_views_have_no_colours_whatever_comes_first(photos, generator):
+    views = sample_views(photos["train"].images[:30], ViewsConfig(grey=1.0), generator).images
+    assert float((views.amax(2) - views.amin(2)).max()) < 1e-5
+    assert float(views.std((2, 3, 4)).mean()) > 0.03
+
+
+def test_some_grey_changes_nothing_else(photos):
+    pictures = photos["train"].images[:30]
+    plain, some = (
+        sample_views(pictures, ViewsConfig(saturation=0.0, grey=p), torch.Generator().manual_seed(3)).images
+        for p in (0.0, 0.4)
+    )
+    same = (plain == some).flatten(2).all(2)
+    grey = (some.amax(2) - some.amin(2)).flatten(2).amax(2) < 1e-5
+    assert torch.equal(same, ~grey)
+    assert 0.2 < grey.float().mean() < 0.6
 
 
 def test_each_of_24_orders_comes_as_often(generator):

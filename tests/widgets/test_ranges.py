@@ -22,6 +22,7 @@ OTHER = ViewsConfig(
     contrast=0.2,
     saturation=0.3,
     hue=0.4,
+    grey=0.6,
     blur=0.5,
     blur_kernel=0.2,
     blur_sigma=(0.2, 1.0),
@@ -54,7 +55,7 @@ def test_every_setting_has_a_control(controls):
     assert {*controls.controls, "primary"} == set(NAMES)
     assert list(controls.primary) == list(PRIMARY)
     sliders = [each for each in controls.controls.values() if hasattr(each, "readout")]
-    assert len(sliders) == 11
+    assert len(sliders) == 12
     assert not any(slider.continuous_update for slider in sliders)
 
 
