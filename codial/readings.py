@@ -1,7 +1,8 @@
-"""What the paper leaves open, and the readings that a study compares: each is CODIAL's preset with one thing changed.
+"""What the paper leaves open, and the readings that a study compares.
 
-The head's three readings and the weights of the loss are ablations already (`codial.ablations`); here are only the
-words for them.
+Each is CODIAL's preset with one thing changed; strong hues are judged with either part of the loss alone, too. The
+head's three readings and the weights of the loss are ablations already (`codial.ablations`); here are only the words
+for them.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,10 @@ def _with_rate(base: Config, factor: float) -> Config:
     return replace(base, train=replace(base.train, lr=base.train.lr * factor))
 
 
+def _with_hues(base: Config, **changes: Any) -> Config:
+    return with_objective(with_views(base, hue=0.5), **changes)
+
+
 READINGS = {
     "beta0": Reading(_BETA, "1e-6, as good as none", partial(with_objective, beta_end=1e-6)),
     "beta1": Reading(_BETA, "1, over the whole run", partial(with_objective, beta_end=1.0)),
@@ -48,6 +53,9 @@ READINGS = {
     "crop8": Reading(_CROP, "8 % of it, as the paper", partial(with_views, crop_area=(0.08, 1.0))),
     "crop50": Reading(_CROP, "50 %", partial(with_views, crop_area=(0.5, 1.0))),
     "hue50": Reading(_COLOUR, "as the paper, hue 0.5", partial(with_views, hue=0.5)),
+    "cls-hue50": Reading(_COLOUR, "hue 0.5, discrimination alone", partial(_with_hues, mi_weight=0.0)),
+    "mi-hue50": Reading(_COLOUR, "hue 0.5, alignment alone", partial(_with_hues, cls_weight=0.0)),
+    "grey50": Reading(_COLOUR, "every second view grey", partial(with_views, grey=0.5)),
     "mild": Reading(
         _COLOUR, "half as strong", partial(with_views, brightness=0.25, contrast=0.25, saturation=0.25, hue=0.05)
     ),

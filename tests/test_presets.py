@@ -46,14 +46,16 @@ READINGS = {  # what the paper leaves open: likewise
     "crop8": ("views", {"crop_area": (0.08, 1.0)}),
     "crop50": ("views", {"crop_area": (0.5, 1.0)}),
     "hue50": ("views", {"hue": 0.5}),
+    "grey50": ("views", {"grey": 0.5}),
     "mild": ("views", {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.05}),
     "slow": ("train", {"lr": 2.5e-5}),
     "fast": ("train", {"lr": 1e-4}),
 }
+PARTS_OF_HUE50 = {"cls-hue50": {"mi_weight": 0.0}, "mi-hue50": {"cls_weight": 0.0}}  # the objective
 OTHERS = ("rotnet", "decouple", "deepcluster", "cmc", "globstat", "knowtrans", "spotartifacts", "supervised", "random")
 NAMES = [
     f"{system}/{scale}" for system in ("codial", *(f"codial-{name}" for name in ABLATIONS), *OTHERS) for scale in SCALES
-] + [f"codial-{name}/{scale}" for name in READINGS for scale in ("cifar10", "recommended")]
+] + [f"codial-{name}/{scale}" for name in READINGS | PARTS_OF_HUE50 for scale in ("cifar10", "recommended")]
 
 
 def shares_of(config):
@@ -157,6 +159,14 @@ def test_a_reading_is_codial_but_for_the_question_it_answers(name):
     expected = dataclasses.replace(getattr(ours, section), **changes)
     assert expected != getattr(ours, section)
     assert other == dataclasses.replace(ours, name=f"codial-{name}/cifar10", **{section: expected})
+
+
+@pytest.mark.parametrize("scale", ["cifar10", "recommended"])
+@pytest.mark.parametrize("name", PARTS_OF_HUE50)
+def test_strong_hues_are_judged_with_either_part_of_the_loss_alone(name, scale):
+    whole, part = codial.preset(f"codial-hue50/{scale}"), codial.preset(f"codial-{name}/{scale}")
+    objective = dataclasses.replace(whole.objective, **PARTS_OF_HUE50[name])
+    assert part == dataclasses.replace(whole, name=f"codial-{name}/{scale}", objective=objective)
 
 
 def test_decouples_presets_differ_from_its_published_settings_in_what_small_sets_ask_for():

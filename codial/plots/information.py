@@ -9,7 +9,7 @@ from torch import Tensor
 
 from codial.config import CodialOptions
 from codial.information import TWO_LN2, beta_at
-from codial.plots.style import BLUE, COLOURS, GREEN, GREY, LABEL, PURPLE, SMALL, TITLE, VERMILION, subplots
+from codial.plots.style import BLUE, COLOURS, GREEN, GREY, LABEL, ORANGE, PURPLE, SMALL, TITLE, VERMILION, subplots
 from codial.toys import Bottleneck, Divergences, Estimates
 
 
@@ -145,6 +145,28 @@ def collapse(runs: Mapping[str, Bottleneck], smooth: int = 15) -> Figure:
         place.set_title(title, fontsize=TITLE)
         place.set_xlabel("step", fontsize=LABEL)
     figure.legend(fontsize=LABEL, frameon=False, loc="outside lower center", ncols=len(runs))
+    return figure
+
+
+def shortcut_bars(found: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Show the bound that simple cues alone give, as bars up to its ceiling.
+
+    Args:
+        found: by a name for how views are drawn, nats by cue, as `codial.shortcuts`.
+    """
+    figure, axes = subplots(7, 0.9 + 0.75 * len(found))
+    cues = list(next(iter(found.values())))
+    for number, (cue, colour) in enumerate(zip(cues, (ORANGE, GREY, BLUE), strict=True)):
+        places = [row + 0.26 * (number - 1) for row in range(len(found))]
+        values = [nats[cue] for nats in found.values()]
+        axes[0, 0].barh(places, values, 0.24, color=colour, label=f"{cue} alone")
+        for place, value in zip(places, values, strict=True):
+            axes[0, 0].text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=SMALL)
+    axes[0, 0].axvline(TWO_LN2, color=GREY, linestyle=":", label="ceiling, 2 ln 2")
+    axes[0, 0].set_yticks(range(len(found)), list(found), fontsize=SMALL)
+    axes[0, 0].set(xlim=(0, TWO_LN2 + 0.05), ylim=(len(found) - 0.5, -0.5))
+    axes[0, 0].set_xlabel("Jensen-Shannon bound (nats)", fontsize=LABEL)
+    axes[0, 0].legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

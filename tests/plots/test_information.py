@@ -51,6 +51,19 @@ def test_schedules_begin_and_end_at_their_betas():
     assert axes.get_yscale() == "log"
 
 
+def test_cues_are_bars_as_long_as_what_they_give_with_their_numbers():
+    found = {
+        "weak": {"colours": 0.7, "tones": 0.3, "layout": 0.2},
+        "strong": {"colours": 0.1, "tones": 0.3, "layout": 0},
+    }
+    (axes,) = plots.shortcut_bars(found).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.7, 0.1, 0.3, 0.3, 0.2, 0]
+    assert [text.get_text() for text in axes.texts] == ["0.70", "0.10", "0.30", "0.30", "0.20", "0.00"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["weak", "strong"]
+    assert axes.yaxis_inverted()  # the first is on top
+    assert axes.get_xlim()[1] > TWO_LN2
+
+
 def bottleneck(beta, shared, private):
     return Bottleneck(shared, private, [0.1 * beta] * 40, [2.0] * 40, [beta] * 40, beta)
 
