@@ -10,7 +10,7 @@ from typing import TypeVar
 from codial.config import CodialOptions, Config, config_hash
 from codial.errors import CodialError
 from codial.evaluate import ProbeReport
-from codial.results import read_report, reports
+from codial.results import SHORTCUTS, read_report, reports
 from codial.runs import Run
 from codial.scale import differences
 
@@ -213,7 +213,7 @@ def ending(run: Run, name: str) -> list[float]:
 
 def shortcut(run: Run, cue: str) -> list[float]:
     """Return the bound in nats that a cue alone gives of a run's views, in a list; an empty one where none is known."""
-    path = current_report(run, f"shortcuts-{run.config.data.source}")
+    path = current_report(run, f"{SHORTCUTS}-{run.config.data.source}")
     return [] if path is None else [float(read_report(path, nats=dict)["nats"][cue])]
 
 

@@ -10,6 +10,7 @@ from codial.sweep import Planned, plan
 RIVALS = ("rotnet", "decouple", "globstat")
 _OTHERS = ("globstat", "deepcluster", "knowtrans", "spotartifacts", "cmc", "supervised")
 PARTS = ("codial-cls", "codial-mi")  # lambda (1, 0) and (0, 1)
+_STRONG = ("codial-hue50", "codial-cls-hue50", "codial-mi-hue50")  # where colours do not give pictures away
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ BUDGETS = {
         Part(tuple(f"codial-{name}" for name in READINGS), "cifar10", 1),
         Part(_OTHERS, "cifar10", 1),
     ),
+    "brief": (  # the whole width, all 50,000 pictures, 20 epochs: for a GPU that is at hand for a quarter of an hour
+        Part(("codial", "random", *PARTS, *_STRONG, "rotnet", "decouple"), "brief", 1),
+        Part(("codial", "random", *PARTS, "rotnet", "decouple"), "brief", 3),
+    ),
     "full": (  # the whole width, all 50,000 pictures, 200 epochs: for a GPU
         Part(("codial", "random", *PARTS, "rotnet"), "recommended", 1),
         Part(("codial",), "paper", 1),
@@ -47,7 +52,7 @@ def study(data: str = "cifar10", budget: str = "small", out: str | Path = "runs"
 
     Args:
         data: "cifar10", the only set that is studied so far.
-        budget: "short" or "small" for a CPU, "full" for a GPU (`BUDGETS`).
+        budget: "short" or "small" for a CPU, "brief" or "full" for a GPU (`BUDGETS`).
         out: where the runs lie, as a sweep's.
 
     Raises:

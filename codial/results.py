@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from codial.stored import read_values, require_kinds
 from codial.writing import make_folder, write_safely
 
 KEPT = ("config.json", "history.jsonl", "provenance.json")
+SHORTCUTS = "shortcuts"  # reports of what a run's views give away: SHORTCUTS-SET.json
 WEIGHTS = "results/weights"  # below the project: exported weights, each folder opened by its name
 
 
 def publish(run: Run, root: str | Path = "results") -> Path:
-    """Copy what can be committed of a finished run; the older copy's reports are replaced.
+    """Copy what can be committed of a finished run; the older copy's reports are replaced, but for those of its views.
 
     Args:
         run: a finished run; the reports are those in its `evaluations` folder.
@@ -32,10 +34,20 @@ def publish(run: Run, root: str | Path = "results") -> Path:
     folder = Path(root, *run.folder.resolve().parts[-2:])
     make_folder(folder)
     for old in folder.glob("*.json*"):
-        old.unlink()
+        if not _holds_still(old, run):
+            old.unlink()
     for path in [run.folder / name for name in KEPT] + sorted((run.folder / "evaluations").glob("*.json")):
         shutil.copyfile(path, folder / path.name)
     return folder
+
+
+def _holds_still(report: Path, run: Run) -> bool:
+    """True for a report of a run's views, which no weights go into, under the same settings."""
+    if not report.name.startswith(f"{SHORTCUTS}-"):
+        return False
+    with suppress(CodialError):
+        return bool(read_values(report).get("config_hash") == run.provenance["config_hash"])
+    return False
 
 
 def reports(run: Run) -> Path:

@@ -18,7 +18,7 @@ def test_each_run_is_planned_once_and_what_is_claimed_comes_first(budget):
     assert len({each.folder for each in found}) == len(found)
     assert "codial" in [each.config.name.split("/")[0] for each in found[:2]]
     seeds = Counter(each.config.name for each in found)
-    scale = {"short": "short", "small": "cifar10", "full": "recommended"}[budget]
+    scale = {"short": "short", "small": "cifar10", "brief": "brief", "full": "recommended"}[budget]
     for system in ("codial", "random", "rotnet", "decouple"):
         assert seeds[f"{system}/{scale}"] == 3
     assert all(each.config.data.source == "cifar10" for each in found)
@@ -39,8 +39,9 @@ def test_the_short_study_has_every_system_on_as_many_views():
         assert abs(long / ours - config.train.epochs) < 1  # whole epochs
 
 
-def test_the_full_study_is_at_full_width_on_all_pictures():
-    for each in study(budget="full"):
+@pytest.mark.parametrize("budget", ["brief", "full"])
+def test_a_gpus_study_is_at_full_width_on_all_pictures(budget):
+    for each in study(budget=budget):
         assert (each.config.model.width, each.config.data.limit) == (1.0, None)
 
 
@@ -48,7 +49,7 @@ def test_the_full_study_is_at_full_width_on_all_pictures():
     ("data", "budget", "said"),
     [
         ("stl10", "small", "There is no study of 'stl10'"),
-        ("cifar10", "tiny", "budget is 'tiny'; expected one of short, small, full"),
+        ("cifar10", "tiny", "budget is 'tiny'; expected one of short, small, brief, full"),
     ],
 )
 def test_what_there_is_no_study_of_is_told(data, budget, said):

@@ -46,6 +46,21 @@ def test_all_but_the_weights_is_published_and_older_reports_go(searched, tmp_pat
     assert (folder / "history.jsonl").read_bytes() == (run.folder / "history.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("content", "stays"),
+    [("{hash}", True), ("0123456789ab", False), ("not JSON", False)],
+    ids=["own", "other", "damaged"],
+)
+def test_what_was_said_of_its_views_stays_while_its_settings_do(content, stays, searched, tmp_path):
+    run, _ = searched
+    report = tmp_path / "results" / tmp_path.name / "run" / "shortcuts-photos.json"
+    report.parent.mkdir(parents=True)
+    told = content.format(hash=run.provenance["config_hash"])
+    report.write_text(told if told == "not JSON" else json.dumps({"config_hash": told}))
+    publish(run, tmp_path / "results")
+    assert report.exists() == stays
+
+
 def test_a_run_under_way_is_not_published(tiny, tmp_path):
     run = codial.runs.create_run(tmp_path / "run", tiny, {}, "cpu")
     with pytest.raises(CodialError, match="is not finished; only whole runs are published"):

@@ -30,8 +30,8 @@ on. Ctrl-C ends the step under way and saves; the same command goes on from
 there, and returns at once when the run is finished. Presets are named
 SYSTEM/SCALE: codial, its ablations such as codial-cls (see --list), rotnet,
 decouple, globstat, deepcluster, knowtrans, spotartifacts, cmc, supervised or
-random (untrained) at photos, short or cifar10 (a laptop), recommended or paper
-(a GPU)."""
+random (untrained) at photos, short or cifar10 (a laptop), brief, recommended or
+paper (a GPU)."""
 _PRETRAIN_EXAMPLES = """\
   codial pretrain --list                  the presets
   codial pretrain codial/photos --show    every setting that --set can change

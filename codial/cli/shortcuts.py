@@ -9,7 +9,7 @@ from codial.data import load_images
 from codial.information import TWO_LN2
 from codial.presets import preset
 from codial.reports import ending
-from codial.results import write_report
+from codial.results import SHORTCUTS, write_report
 from codial.runs import Run, open_run
 from codial.shortcuts import CUES, shortcuts
 from codial.tables import laid_out
@@ -48,7 +48,7 @@ def run(given: argparse.Namespace) -> None:
         if key not in known:
             known[key] = _measured(config, given)
         if opened is not None:
-            write_report(opened, f"shortcuts-{config.data.source}", known[key])
+            write_report(opened, f"{SHORTCUTS}-{config.data.source}", known[key])
         rows.append((config.name, *(f"{nats:.2f}" for nats in known[key]["nats"].values()), _reached(opened)))
     print(laid_out(rows))
     print(f"0 tells nothing, {TWO_LN2:.2f} all. Each is what a trained critic reached, the best one may reach more.")
