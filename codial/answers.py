@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import NamedTuple
 
 from codial.errors import CodialError
 from codial.readings import questions
@@ -67,6 +68,35 @@ class Answers:
         )
 
 
+class Told(NamedTuple):
+    """A configuration that aligns views, the mean over its runs; nats."""
+
+    system: str
+    colours: float  # the bound that its views' mean colours alone give
+    mi_js: float  # the bound at the end of its runs
+
+
+def told_by_colours(runs: Sequence[Run]) -> list[Told]:
+    """Return for each configuration how far its bound went beside what colours alone give.
+
+    Args:
+        runs: those that align no views, or whose views `codial shortcuts` has not measured, are left out.
+
+    Raises:
+        CodialError: none is left.
+    """
+    found = []
+    for group in groups(runs):
+        ends = _ends(group)
+        if COLOURS in ends:
+            found.append(Told(group.system, ends[COLOURS], ends["mi_js"]))
+    if not found:
+        raise CodialError(
+            "Of no run here it is known what its views' colours tell; `codial shortcuts RUN` measures it."
+        )
+    return found
+
+
 def answers(runs: Sequence[Run], source: str) -> Answers:
     """Gather what runs of CODIAL and of its readings came to, by question.
 
@@ -94,8 +124,11 @@ def answers(runs: Sequence[Run], source: str) -> Answers:
 def _answer(group: Group, says: str, source: str) -> Answer:
     reports = group.probed(source)
     layers = {layer: [report.mean(layer) for report in reports] for layer in reports[0].accuracies}
-    ends = {name: mean(values) for name in ENDS if (values := [v for run in group.runs for v in _told(run, name)])}
-    return Answer(group.system, says, layers, group.searched(source), ends)
+    return Answer(group.system, says, layers, group.searched(source), _ends(group))
+
+
+def _ends(group: Group) -> dict[str, float]:
+    return {name: mean(values) for name in ENDS if (values := [v for run in group.runs for v in _told(run, name)])}
 
 
 def _told(run: Run, name: str) -> list[float]:

@@ -7,11 +7,11 @@ from statistics import mean
 import pytest
 
 import codial
-from codial.answers import answers
+from codial.answers import Told, answers, told_by_colours
 from codial.comparison import open_published
 from codial.errors import CodialError
 from codial.evaluate import ProbeReport
-from codial.plots.answers import answer_dots
+from codial.plots.answers import answer_dots, colour_dots
 from codial.presets import PRESETS
 from codial.readings import READINGS, questions
 
@@ -80,3 +80,32 @@ def test_a_dot_lies_where_the_gain_is(found):
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [dot.get_xdata()[0] for dot in dots] == [pytest.approx(mean(a.layers["conv2"]) - own) for a in rows]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [answer.says for answer in rows]
+
+
+def test_a_bound_stands_beside_what_colours_give_in_its_reports():
+    told = {each.system: each for each in told_by_colours(open_published("results/cifar10*/codial*"))}
+    runs = [codial.open_run(f"results/{scale}/codial") for scale in ("cifar10", "cifar10-seed1", "cifar10-seed2")]
+    given = [json.loads((run.folder / "shortcuts-cifar10.json").read_text())["nats"]["colours"] for run in runs]
+    ends = [mean(values[-round(len(values) / 20) :]) for values in (run.curve("mi_js")[1] for run in runs)]
+    assert told["codial"] == Told("codial", pytest.approx(mean(given)), pytest.approx(mean(ends)))
+    assert "codial-cr" in told  # no reading, but it aligns
+    assert "codial-cls" not in told
+
+
+def test_what_colours_tell_is_to_be_measured_first(tmp_path):
+    shutil.copytree("results/cifar10/codial", tmp_path / "codial", ignore=shutil.ignore_patterns("shortcuts*"))
+    with pytest.raises(CodialError, match=r"`codial shortcuts RUN` measures it"):
+        told_by_colours([codial.open_run(tmp_path / "codial")])
+
+
+def test_bounds_are_dots_and_of_those_that_lie_together_one_is_named():
+    told = [Told("a", 0.7, 0.6), Told("b", 0.72, 0.63), Told("c", 0.4, 0.6), Told("d", 0.7, 0.1)]
+    (axes,) = colour_dots(told).axes
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [(list(dot.get_xdata()), list(dot.get_ydata())) for dot in dots] == [
+        ([0.7, 0.72], [0.6, 0.63]),
+        ([0.4], [0.6]),
+        ([0.7], [0.1]),
+    ]
+    assert [text.get_text() for text in axes.texts] == ["a and 1 more", "c", "d"]
+    assert [text.get_ha() for text in axes.texts] == ["left", "right", "left"]  # above the line they stand left of it

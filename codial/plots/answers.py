@@ -5,7 +5,8 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from codial.answers import Answer
+from codial.answers import Answer, Told
+from codial.information import TWO_LN2
 from codial.plots.style import BLUE, GREY, LABEL, ORANGE, SMALL, TITLE, curve_axes, new_figure
 
 
@@ -39,6 +40,39 @@ def answer_dots(found: Mapping[str, Sequence[Answer]], layers: Sequence[str] = (
             ha="right", va="center", fontsize=LABEL - 1, weight="bold", annotation_clip=False,
         )  # fmt: skip
     return figure
+
+
+def colour_dots(told: Sequence[Told]) -> Figure:
+    """Draw how far each configuration's bound went against what its views' mean colours alone give.
+
+    Args:
+        told: as `told_by_colours`; of dots that lie together only the first is named.
+    """
+    figure = new_figure(6.4, 4.0)
+    axes = figure.subplots()
+    curve_axes(axes)
+    axes.plot([0, TWO_LN2], [0, TWO_LN2], color=GREY, linewidth=1, label="as much as colours alone give")
+    for each, others in _apart(told).items():
+        axes.plot([o.colours for o in others], [o.mi_js for o in others], "o", color=BLUE, markersize=6, alpha=0.7)
+        more, above = f" and {len(others) - 1} more" if len(others) > 1 else "", each.mi_js > each.colours
+        axes.annotate(
+            f"{each.system}{more}", (each.colours, each.mi_js), xytext=(-8 if above else 8, -4),
+            textcoords="offset points", fontsize=SMALL, ha="right" if above else "left",
+        )  # fmt: skip
+    axes.set(xlim=(0, TWO_LN2), ylim=(-0.05, TWO_LN2))
+    axes.set_xlabel("bound of a critic that sees mean colours alone (nats)", fontsize=LABEL)
+    axes.set_ylabel("mi_js at the end of the run (nats)", fontsize=LABEL)
+    axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
+    return figure
+
+
+def _apart(told: Sequence[Told], near: float = 0.08) -> dict[Told, list[Told]]:
+    """Gather dots that lie near each other under the first of them."""
+    found: dict[Told, list[Told]] = {}
+    for each in told:
+        firsts = (f for f in found if abs(f.colours - each.colours) < near and abs(f.mi_js - each.mi_js) < near)
+        found.setdefault(next(firsts, each), []).append(each)
+    return found
 
 
 def _places(found: Mapping[str, Sequence[Answer]]) -> list[float]:
