@@ -47,6 +47,7 @@ def colour_dots(told: Sequence[Told]) -> Figure:
 
     Args:
         told: as `told_by_colours`; of dots that lie together only the first is named.
+            Without any the figure says how to get one.
     """
     figure = new_figure(6.4, 4.0)
     axes = figure.subplots()
@@ -59,6 +60,8 @@ def colour_dots(told: Sequence[Told]) -> Figure:
             f"{each.system}{more}", (each.colours, each.mi_js), xytext=(-8 if above else 8, -4),
             textcoords="offset points", fontsize=SMALL, ha="right" if above else "left",
         )  # fmt: skip
+    if not told:
+        axes.text(0.7, 0.1, "no views are measured yet: codial shortcuts RUN", fontsize=SMALL, ha="center")
     axes.set(xlim=(0, TWO_LN2), ylim=(-0.05, TWO_LN2))
     axes.set_xlabel("bound of a critic that sees mean colours alone (nats)", fontsize=LABEL)
     axes.set_ylabel("mi_js at the end of the run (nats)", fontsize=LABEL)
