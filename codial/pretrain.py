@@ -24,6 +24,7 @@ from codial.checkpoints import (
     save_checkpoint,
     set_aside,
 )
+from codial.claims import claimed
 from codial.config import Config
 from codial.data import Pictures, load_images
 from codial.devices import choose_device, uses_bf16
@@ -87,7 +88,7 @@ def pretrain(
             data = config.data
             images = load_images(data.source, data.split, root=root, size=data.size, limit=data.limit, seed=config.seed)
         device = choose_device(config.train.device)
-        with runs.claimed(folder) if ranks.first else nullcontext(), interrupt_sets(stop or threading.Event()) as stop:
+        with claimed(folder) if ranks.first else nullcontext(), interrupt_sets(stop or threading.Event()) as stop:
             if ranks.first:
                 runs.create_run(folder, config, _pictures(images), devices.describe(device))
             ranks.wait()

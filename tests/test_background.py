@@ -10,7 +10,7 @@ from alike import assert_same_run
 from panels import until
 
 import codial
-from codial import runs
+from codial import claims
 from codial.background import Background
 from codial.errors import CodialError
 
@@ -125,13 +125,13 @@ def test_waiting_for_what_was_never_started_is_refused(background):
 
 
 def test_whether_a_run_is_being_trained_can_be_asked(background):
-    assert not runs.being_trained(background.folder)
+    assert not claims.being_trained(background.folder)
     background.start()
     until(lambda: lines(background.folder) > 1)
-    assert runs.being_trained(background.folder)
+    assert claims.being_trained(background.folder)
     background.stop()
     background.join(60)
-    assert not runs.being_trained(background.folder)
+    assert not claims.being_trained(background.folder)
 
 
 @pytest.mark.slow

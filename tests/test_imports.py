@@ -18,7 +18,7 @@ LAYERS = (
     {"settings", "stored", "writing"},
     {"options"},
     {"config"},
-    {"ablations", "checkpoints", "devices", "interrupts", "paper", "parameters", "ranks"},
+    {"ablations", "checkpoints", "claims", "devices", "interrupts", "paper", "parameters", "ranks"},
     {"readings"},
     {"data", "views", "models", "information", "presets", "schedule"},
     {"feed", "objectives", "shortcuts", "toys"},

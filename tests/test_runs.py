@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import codial
-from codial import runs
+from codial import claims, runs
 from codial.config import config_hash, to_dict
 from codial.errors import CodialError
 from codial.models import AlexNet
@@ -108,15 +108,18 @@ def test_what_only_looks_like_a_run_is_left_out_of_the_list_and_named(tiny_run, 
 
 @pytest.mark.faults("two processes on one folder")
 def test_a_claimed_folder_is_refused_until_it_is_free(tmp_path):
-    with runs.claimed(tmp_path / "run"):
-        with pytest.raises(CodialError, match=r"run is being trained by someone else"), runs.claimed(tmp_path / "run"):
+    with claims.claimed(tmp_path / "run"):
+        with (
+            pytest.raises(CodialError, match=r"run is being trained by someone else"),
+            claims.claimed(tmp_path / "run"),
+        ):
             pass
-        with runs.claimed(tmp_path / "another"):
+        with claims.claimed(tmp_path / "another"):
             pass
-    with runs.claimed(tmp_path / "run"):
+    with claims.claimed(tmp_path / "run"):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(CodialError, match="is not a run but a file; name a folder"), runs.claimed(tmp_path / "file"):
+    with pytest.raises(CodialError, match="is not a run but a file; name a folder"), claims.claimed(tmp_path / "file"):
         pass
 
 
@@ -124,9 +127,9 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     def refuse(handle, operation):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(runs.fcntl, "flock", refuse)
+    monkeypatch.setattr(claims.fcntl, "flock", refuse)
     told = pytest.warns(UserWarning, match="no locks .*: nobody keeps a second process")
-    with told, runs.claimed(tmp_path / "run"), runs.claimed(tmp_path / "run"):
+    with told, claims.claimed(tmp_path / "run"), claims.claimed(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
 
 

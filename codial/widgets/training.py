@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codial.background import Background, under_way
+from codial.claims import being_trained
 from codial.config import Config
 from codial.data import Pictures
 from codial.plots.history import Lines
-from codial.runs import Run, being_trained
+from codial.runs import Run
 from codial.widgets.display import LiveFigure, told
 from codial.widgets.watching import RunPanel
 

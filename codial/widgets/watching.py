@@ -11,11 +11,12 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
+from codial.claims import being_trained
 from codial.config import Config
 from codial.errors import CodialError
 from codial.plots.history import Lines, history
 from codial.plots.style import LABEL, new_figure
-from codial.runs import Run, being_trained, open_run
+from codial.runs import Run, open_run
 from codial.verdicts import verdict
 from codial.widgets.display import LiveFigure, Panel, told
 

@@ -13,7 +13,7 @@ from alike import assert_same_run, go, stopping_after
 from damage import python_without_privileges
 
 import codial
-from codial import runs
+from codial import claims, runs
 from codial.errors import CodialError
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -159,7 +159,7 @@ def test_of_two_processes_the_second_is_refused_until_the_first_is_dead(uninterr
                     go(uninterrupted.config, folder, few)
                 assert first.poll() is None
                 first.kill()
-            with runs.claimed(folder):
+            with claims.claimed(folder):
                 pass
     assert_same_run(go(uninterrupted.config, folder, few), uninterrupted)
 

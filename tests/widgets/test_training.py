@@ -9,6 +9,7 @@ from alike import assert_same_run
 from panels import Screen, until, words
 
 import codial
+from codial.claims import claimed
 from codial.errors import CodialError
 from codial.widgets import TrainingPanel
 
@@ -153,7 +154,7 @@ def test_what_ends_a_training_is_told(endless, few, tiny_run, panel, tmp_path):
     other.start()
     until(lambda: "holds a run with other settings" in words(other.status))
     until(lambda: other.figure.headlines[-1].startswith("tiny: step 6"))  # what is there
-    with codial.runs.claimed(panel.folder):
+    with claimed(panel.folder):
         panel.start()
         until(lambda: "is being trained by someone else" in words(panel.status))
         assert able(panel) == ["start"]

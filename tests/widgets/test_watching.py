@@ -7,6 +7,7 @@ import pytest
 from panels import Screen, until, words
 
 import codial
+from codial.claims import claimed
 from codial.errors import CodialError
 from codial.parameters import project_path
 from codial.widgets import RunPanel, display
@@ -52,7 +53,7 @@ def test_a_finished_run_is_drawn_as_it_is_and_told_in_words(panel, page, run):
 
 
 def test_what_another_process_writes_is_drawn_as_it_comes(panel, run):
-    with codial.runs.claimed(run.folder):
+    with claimed(run.folder):
         panel.show()
         assert words(panel.status) == "Followed: it is being trained elsewhere."
         go_on(run, 8)
@@ -86,7 +87,7 @@ def test_look_again_follows_a_run_that_goes_on_later(panel, run):
 
 
 def test_a_folder_deleted_while_open_is_told_and_one_that_comes_back_is_drawn(panel, run, tmp_path):
-    with codial.runs.claimed(run.folder):
+    with claimed(run.folder):
         panel.show()
         run.folder.rename(tmp_path / "elsewhere")
         until(lambda: "own is gone; the last picture of it stays." in words(panel.status))
