@@ -60,6 +60,17 @@ class Answers:
             f" {worst} {others[worst]:+.1f}"
         )
 
+    def beside(self, system: str, other: str) -> str:
+        """Say in a line how many points a system is above another at each layer, in the mean over runs of each."""
+        known = {answer.system: answer for given in self.found.values() for answer in given}
+        lacking = [name for name in (system, other) if name not in known]
+        if lacking:
+            return f"{system} beside {other}: no reports of {' and '.join(lacking)} here"
+        ours, theirs = known[system].layers, known[other].layers
+        gains = [f"{layer} {mean(ours[layer]) - mean(theirs[layer]):+.1f}" for layer in self.layers]
+        runs = f"{len(ours[self.layers[0]])} and {len(theirs[self.layers[0]])} runs"
+        return f"{system} beside {other}: {', '.join(gains)} ({runs})"
+
     def __str__(self) -> str:
         head = ("", *self.layers, "P@7", *(column for column, *_ in ENDS.values()))
         return "\n\n".join(

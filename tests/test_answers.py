@@ -68,6 +68,14 @@ def test_numbers_may_be_of_another_set_than_was_learnt_from(found, tmp_path):
     assert [answer.system for answer in given] == ["codial", "codial-cls"]
 
 
+def test_two_systems_stand_beside_each_other_layer_by_layer(found):
+    told = found.beside("codial-crop50", "codial-z16")
+    reports = [ProbeReport.load(f"results/cifar10/codial-{name}/probe-cifar10.json") for name in ("crop50", "z16")]
+    gains = [f"{layer} {reports[0].mean(layer) - reports[1].mean(layer):+.1f}" for layer in found.layers]
+    assert told == f"codial-crop50 beside codial-z16: {', '.join(gains)} (1 and 1 runs)"
+    assert found.beside("codial", "rotnet") == "codial beside rotnet: no reports of rotnet here"
+
+
 def test_without_codials_own_run_there_is_nothing_to_compare_with():
     with pytest.raises(CodialError, match=r"no run of CODIAL itself with reports on cifar10"):
         answers(open_published("results/cifar10/codial-cls"), "cifar10")
