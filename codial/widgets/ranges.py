@@ -29,7 +29,8 @@ _ENDS = {
 }
 _CHOICES = {"warp_placement": ("grid", "random"), "warp_border": ("replicate", "picture")}
 _SHORT = {"warp_placement": "warp points", "warp_border": "warp's edge"}
-_COLUMN = ipywidgets.Layout(width="270px")  # three columns fit beside JupyterLab's list of files at 1280 pixels
+_COLUMNS = 3  # as fit beside JupyterLab's list of files at 1280 pixels
+_COLUMN = ipywidgets.Layout(width="270px")
 
 
 class ViewsControls:
@@ -118,7 +119,8 @@ def _read(value: Any, given: Any) -> Any:
 def _laid_out(switches: list[Any], every: list[Any], text: Any) -> ipywidgets.VBox:
     label = ipywidgets.Label("transforms", layout=ipywidgets.Layout(width="90px", margin="2px 8px 2px 2px"))
     label.layout.justify_content = "flex-end"
-    columns = ipywidgets.HBox([ipywidgets.VBox(every[start : start + 5]) for start in range(0, len(every), 5)])
+    rows = -(-len(every) // _COLUMNS)
+    columns = ipywidgets.HBox([ipywidgets.VBox(every[i : i + rows]) for i in range(0, len(every), rows)])
     return ipywidgets.VBox([ipywidgets.HBox([label, *switches]), columns, text])
 
 

@@ -59,6 +59,13 @@ def test_every_setting_has_a_control(controls):
     assert not any(slider.continuous_update for slider in sliders)
 
 
+def test_controls_stand_in_as_many_columns_as_fit(controls):
+    _, columns, _ = controls.box.children
+    assert [type(column).__name__ for column in columns.children] == ["VBox"] * 3
+    assert sum(len(column.children) for column in columns.children) == len(controls.controls)
+    assert max(len(column.children) for column in columns.children) <= len(controls.controls) // 3 + 1
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_controls_start_with_what_is_given(name):
     given = codial.preset(name).views
