@@ -1,7 +1,7 @@
 """Settings by name: SYSTEM/photos, /short and /cifar10 for a laptop; /brief, /recommended and /paper for a GPU.
 
 An ablation of CODIAL is a system too, named codial-ABLATION; so is a reading of what the paper leaves open, where
-those are studied: codial-READING/cifar10, /brief and /recommended.
+those are studied: codial-READING/short, /cifar10, /brief and /recommended.
 """
 
 from dataclasses import replace
@@ -73,7 +73,7 @@ _SCALES = {
 }
 
 # Where open questions are studied: at scales whose settings are choices.
-_STUDIED = {"cifar10": _CIFAR10, "brief": _BRIEF, "recommended": _RECOMMENDED}
+_STUDIED = {"short": _SHORT, "cifar10": _CIFAR10, "brief": _BRIEF, "recommended": _RECOMMENDED}
 
 # RotNet, Decouple and GlobStat as they were published transform one crop and leave its colours. (The first two learn by
 # SGD with a stepped rate, where ours, as all systems here, learn by AdamW with a cosine.)

@@ -26,6 +26,7 @@ BUDGETS = {
     "short": (  # as small, with 300,000 views: every system at most eight minutes on two CPU cores
         Part(("codial", "random", "rotnet", "decouple"), "short", 3),
         Part(_OTHERS, "short", 1),
+        Part(("codial-mi", "codial-mi-hue50"), "short", 1),  # what alignment alone learns, with mild hues and strong
     ),
     "small": (  # a quarter of the width, 10,000 pictures, a million views: minutes each on two CPU cores
         Part(("codial", "random", "rotnet", "decouple"), "cifar10", 3),

@@ -82,8 +82,8 @@ def test_pretrain_lists_presets_and_shows_settings(capsys):
     assert main(["pretrain", "--list"]) == 0
     table, *told = capsys.readouterr().out.split("\n\n")
     listed = [line.split()[0] for line in table.splitlines()[2:]]
-    studied = ("cifar10", "brief", "recommended")
-    for line, scales in zip(told, (("photos", "short", "paper", *studied), studied), strict=True):
+    studied = ("short", "cifar10", "brief", "recommended")
+    for line, scales in zip(told, (("photos", "paper", *studied), studied), strict=True):
         listed += [f"{name}/{scale}" for name in re.findall(r"codial-[a-z0-9-]+", line) for scale in scales]
     assert sorted(listed) == sorted(PRESETS)
     assert main(["pretrain", "codial/photos", "--show", "--set", "train.lr=0.5", "--set", "train.lr=0.25"]) == 0

@@ -23,7 +23,7 @@ from codial.objectives import build
 from codial.schedule import stage_ends
 
 SCALES = ("photos", "short", "cifar10", "brief", "recommended", "paper")
-STUDIED = ("cifar10", "brief", "recommended")
+STUDIED = ("short", "cifar10", "brief", "recommended")
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 ABLATIONS = {  # Table 2, Figure 3 and the readings of the head: the section that changes, and to what
     "cls": ("objective", {"mi_weight": 0.0}),

@@ -248,7 +248,7 @@ def _presets() -> str:
             rows.append([name, pictures, str(c.train.epochs), f"{c.views.size} px", f"{c.model.width:g}"])
     told = (
         f"CODIAL's ablations, at the same scales: {', '.join(ablations)}.",
-        f"Readings of what the paper leaves open, at cifar10, brief and recommended: {', '.join(readings)}.",
+        f"Readings of what the paper leaves open, at short, cifar10, brief and recommended: {', '.join(readings)}.",
     )
     return "\n\n".join([laid_out(rows), *(fill(line, 80, break_on_hyphens=False) for line in told)])
 
