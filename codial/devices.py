@@ -22,9 +22,11 @@ def choose_device(wanted: str) -> torch.device:
         raise CodialError(f"train.device is {wanted!r}, which this machine does not offer ({error}).") from error
 
 
-def describe(device: torch.device) -> str:
-    """Return the device's name, for provenance."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({torch.get_num_threads()} threads)"
+def describe(device: torch.device, precision: str) -> str:
+    """Return the device's name and in what a run's forward passes are computed there, for provenance."""
+    cpu = f"cpu ({torch.get_num_threads()} threads)"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return f"{name}, {'bf16' if uses_bf16(precision, device) else 'float32'}"
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:

@@ -90,7 +90,7 @@ def pretrain(
         device = choose_device(config.train.device)
         with claimed(folder) if ranks.first else nullcontext(), interrupt_sets(stop or threading.Event()) as stop:
             if ranks.first:
-                runs.create_run(folder, config, _pictures(images), devices.describe(device))
+                runs.create_run(folder, config, _pictures(images), devices.describe(device, config.train.precision))
             ranks.wait()
             loop = _Loop(runs.open_run(folder), images, device, ranks, on_log)
             loop.go(stop, pause or threading.Event(), progress)

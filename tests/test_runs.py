@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 import codial
 from codial import claims, runs
 from codial.config import config_hash, to_dict
+from codial.devices import describe, uses_bf16
 from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.views import plain_view
@@ -35,6 +36,12 @@ def test_an_opened_run_knows_its_settings_history_and_state(tiny_run, tiny):
     assert repr(run) == "Run(tiny, finished)"
 
 
+def test_a_device_is_told_with_its_precision():
+    cpu = torch.device("cpu")
+    assert describe(cpu, "bf16").endswith("threads), bf16")
+    assert describe(cpu, "auto") == describe(cpu, "bf16" if uses_bf16("auto", cpu) else "float32")
+
+
 def test_provenance_says_where_the_numbers_come_from(tiny_run, tiny, few):
     found = tiny_run.provenance
     assert found["config_hash"] == config_hash(tiny)
@@ -42,7 +49,7 @@ def test_provenance_says_where_the_numbers_come_from(tiny_run, tiny, few):
     assert found["codial"] == codial.__version__
     assert found["versions"]["torch"] == torch.__version__
     assert found["pictures"] == {"name": "photos", "split": "train", "count": 24, "fingerprint": few.fingerprint}
-    assert found["device"] == "cpu (1 threads)"
+    assert found["device"] == "cpu (1 threads), float32"
     assert set(found) >= {"commit", "threads", "started"}
 
 
