@@ -1,7 +1,7 @@
 """How much of the bound can be had without looking: from the colours, tones or layout of views alone.
 
 Crops of a picture share the distribution of its colours, by which a critic can tell them from another picture's (Chen
-et al., A Simple Framework for Contrastive Learning, 2020, section 3.2). What such a critic reaches, a network need not
+et al., A Simple Framework for Contrastive Learning, 2020, section 3.1). What such a critic reaches, a network need not
 learn to see for; a bound that stays near it has taught the features little else.
 """
 

@@ -8,6 +8,7 @@ from alike import go
 from systems import small
 
 from codial.checkpoints import read_tensors
+from codial.devices import uses_bf16
 
 pytestmark = [pytest.mark.numbers("bf16 against float32 over 50 steps"), pytest.mark.slow]
 
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.numbers("bf16 against float32 over 50 steps"), pytest.
 # clusters of what its teacher saw, and other rounding makes other clusters; its cosine (below) was 0.49.
 FIRST, ALL, LAST = 0.5, 10, 5
 ALONG = 0.5  # least cosine between the two ways that the weights went; 0.57 (CODIAL, whose noise is large) to 0.90
-CLUSTERED = {"knowtrans": (4, 0.7)}  # times as far, and times as much along
+CLUSTERED = {"knowtrans": (4, 0.7)}  # where it is imitated: times as far, and times as much along
 SYSTEMS = ("codial", "decouple", "deepcluster", "cmc", "globstat", "knowtrans", "spotartifacts", "rotnet", "supervised")
 
 
@@ -46,7 +47,8 @@ def test_the_loss_and_the_weights_go_the_same_way(name, photos, tmp_path):
     assert not torch.equal(expected, got), "both were in the same precision"
     percent = 100 * (got - expected).abs() / expected.abs().mean()
     assert percent[0] < FIRST * expected[0] / expected.mean()
-    far, along = CLUSTERED.get(name, (1, 1))
+    imitated = not uses_bf16("auto", torch.device("cpu"))
+    far, along = CLUSTERED.get(name, (1, 1)) if imitated else (1, 1)
     assert percent.mean() < far * ALL
     assert abs(got[-10:].mean() / expected[-10:].mean() - 1) < far * LAST / 100
     moved, moved_half = weights(plain) - weights(start), weights(half) - weights(start)

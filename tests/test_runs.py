@@ -3,6 +3,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import codial
 from codial import claims, runs
 from codial.config import config_hash, to_dict
-from codial.devices import describe, uses_bf16
+from codial.devices import describe, free_memory, uses_bf16
 from codial.errors import CodialError
 from codial.models import AlexNet
 from codial.views import plain_view
@@ -40,6 +41,10 @@ def test_a_device_is_told_with_its_precision():
     cpu = torch.device("cpu")
     assert describe(cpu, "bf16").endswith("threads), bf16")
     assert describe(cpu, "auto") == describe(cpu, "bf16" if uses_bf16("auto", cpu) else "float32")
+
+
+def test_free_memory_is_a_part_of_what_there_is():
+    assert 0 < free_memory(torch.device("cpu")) < psutil.virtual_memory().total
 
 
 def test_provenance_says_where_the_numbers_come_from(tiny_run, tiny, few):

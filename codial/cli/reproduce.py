@@ -11,9 +11,9 @@ ABOUT = """\
 Make the study of CIFAR-10. Train CODIAL, its parts and its rivals, the runs
 that matter most first, probe all layers, search neighbours, and publish each
 run's settings, history and reports. `short` and `small` are for a CPU (minutes
-a run), `brief` (20 epochs) and `full` (200) for a GPU. What is done is skipped, so the same command goes on after
-whatever stopped it; with --minutes it saves and stops by itself, for machines
-that are at hand for a short while."""
+a run), `brief` (20 epochs) and `full` (200) for a GPU. What is done is skipped,
+so the same command goes on after whatever stopped it; with --minutes it saves
+and stops by itself, for machines that are at hand for a short while."""
 EXAMPLES = """\
   codial reproduce cifar10
   codial reproduce cifar10 --budget short

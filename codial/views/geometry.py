@@ -16,6 +16,8 @@ from torch.nn.functional import grid_sample, interpolate, pad
 from codial.devices import constant
 from codial.errors import CodialError
 
+NEAR = 1e-4  # pixels; places are rounded by some 1e-5
+
 
 def rotate(images: Tensor, quarter_turns: Tensor | int) -> Tensor:
     """Turn square pictures by quarter turns, counter-clockwise; exact, for it only moves pixels.
@@ -97,11 +99,13 @@ def to_picture(places: Tensor, boxes: Tensor, flip: Tensor) -> Tensor:
 def within_boxes(places: Tensor, boxes: Tensor) -> Tensor:
     """Hold places inside their crop boxes, so that a box's edge is repeated rather than looked past.
 
-    A box narrower than a pixel has no inside to read from; what is beside it then shows through.
+    A box narrower than a pixel shows those that it lies in, whole.
     """
-    low = boxes[:, :, None, None, :2]
-    high = low + boxes[:, :, None, None, 2:] - 1
-    return torch.minimum(torch.maximum(places, torch.minimum(low, high)), torch.maximum(low, high))
+    start, length = boxes[:, :, None, None, :2], boxes[:, :, None, None, 2:]
+    end, narrow, first = start + length - 1, length < 1, (start + NEAR).floor()
+    low = torch.where(narrow, first, start)
+    high = torch.where(narrow, torch.maximum(first, (end - NEAR).ceil()), end)
+    return torch.minimum(torch.maximum(places, low), high)
 
 
 def levels(shrink: float) -> int:

@@ -13,6 +13,7 @@ from numba import njit
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "nnan"}}
 _ZERO, _QUARTER, _HALF, _ONE = (np.float32(x) for x in (0, 0.25, 0.5, 1))
+_NEAR = np.float32(1e-4)  # `geometry.NEAR`
 _RED, _GREEN, _BLUE = (np.float32(x) for x in (0.2989, 0.587, 0.114))  # torchvision's grey
 
 
@@ -101,7 +102,9 @@ def _held(place, start, length, inside):
     if not inside:
         return place
     end = start + length - _ONE
-    return min(max(place, min(start, end)), max(start, end))
+    if length < _ONE:  # it shows the pixels that it lies in, whole
+        start, end = np.floor(start + _NEAR), np.ceil(end - _NEAR)
+    return min(max(place, start), max(start, end))
 
 
 @_part
