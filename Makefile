@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 NAMES ?=
 ARGS ?=
+# Two workers; a file's tests stay together, for they share what is trained once.
+WORKERS ?= -n 2 --dist=loadfile
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -23,7 +25,17 @@ define stage
 	echo "== $(1) $$end after $$SECONDS s"; exit $$code
 endef
 
-.PHONY: help setup notebooks refresh lab test test-faults test-ui bench format clean
+define checks
+$(call stage,style,ruff check .)
+$(call stage,format,ruff format --check .)
+$(call stage,types,mypy)
+endef
+
+define notebooks
+$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600 notebooks)
+endef
+
+.PHONY: help setup notebooks refresh lab test test-all test-faults test-ui bench format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,27 +58,31 @@ $(READY): pyproject.toml
 	@touch $@
 
 notebooks: $(READY)  ## run every notebook without a person; copies and results in runs/notebooks
-	@$(BIN)/python -m codial.notebooks run $(NAMES)
+	@$(BIN)/python -m tools.run_notebooks run $(NAMES)
 
 refresh: $(READY)  ## run the notebooks and store their outputs in place, tidied, for a commit
-	@$(BIN)/python -m codial.notebooks refresh $(NAMES)
-	@for system in random supervised codial; do \
-		[ ! -e runs/photos/$$system/config.json ] || $(BIN)/python -m codial.cli publish runs/photos/$$system || exit; done
+	@$(BIN)/python -m tools.run_notebooks refresh $(NAMES)
+	@for method in random supervised codial; do \
+		[ ! -e runs/photos/$$method/config.json ] || $(BIN)/python -m codial publish runs/photos/$$method || exit; done
 
 lab: $(READY)  ## open JupyterLab in notebooks/, for this machine only
 	@$(BIN)/python -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
-test: $(READY)  ## check style and types, run all tests, compare every notebook with its stored outputs
-	$(call stage,style,ruff check .)
-	$(call stage,format,ruff format --check .)
-	$(call stage,types,mypy)
-	$(call stage,tests,pytest tests)
-	$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg notebooks)
+test: $(READY)  ## check style and types, run the quick tests, compare every notebook with its stored outputs
+	$(checks)
+	$(call stage,tests,pytest tests $(WORKERS) -m "not slow and not faults and not ui")
+	$(notebooks)
 
-test-faults: $(READY)  ## only the tests that do damage or check numbers (part of `make test`); figures: results/faults.json
-	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests -m 'faults or numbers'
+test-all: $(READY)  ## all of `test`, and the slow tests, the faults and the browser
+	$(checks)
+	$(call stage,tests,pytest tests $(WORKERS) -m "not ui")
+	$(call stage,browser,pytest tests/ui -m ui)
+	$(notebooks)
 
-test-ui: $(READY)  ## only the tests in a browser (part of `make test`; skipped without one); screenshots go to runs/ui
+test-faults: $(READY)  ## only the tests that inject faults or check numbers; counts go to results/faults.json
+	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests $(WORKERS) -m 'faults or numbers'
+
+test-ui: $(READY)  ## only the tests in a browser (skipped without one); screenshots go to runs/ui
 	@$(BIN)/python -m pytest tests/ui -m ui
 
 bench: $(READY)  ## measure speed beside other libraries, into results/bench-DEVICE.json (NAMES="sampling" picks parts)

@@ -1,1 +1,1 @@
-"""Side-by-side measurements against what one would use instead; `make bench` runs them all."""
+"""Benchmarks against alternative libraries and recipes; `make bench` runs all of them."""

@@ -1,4 +1,4 @@
-"""Measure everything, print a table of ratios, and write results/bench-DEVICE.json: `make bench`."""
+"""Run the benchmarks, print a table of ratios, and write results/bench-DEVICE.json: `make bench`."""
 
 import argparse
 import json
@@ -15,48 +15,52 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def main() -> None:
-    """Run the parts that are asked for; the others keep the numbers of their last run.
+    """Run the requested parts; the others keep the numbers of their last run.
 
-    Each part has a process of its own, for the threads that one part's libraries leave behind slow the next one down.
+    Each part runs in its own process, because threads left over by one part's libraries slow down the next part.
     """
-    given = _arguments()
-    device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    path = given.out or RESULTS / f"bench-{device.type}.json"
-    chosen = given.parts or list(parts.PARTS)
-    for part in chosen:
+    options = _parse_arguments()
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    path = options.out or RESULTS / f"bench-{device.type}.json"
+    selected = options.parts or list(parts.PARTS)
+    for part in selected:
         print(f"{part} ...", flush=True)
-        if len(chosen) == 1:
+        if len(selected) == 1:
             parts.measure(part, device, path)
         else:
-            alone = [sys.executable, "-m", "benchmarks", part, f"--device={device}", f"--out={path}"]
-            subprocess.run(alone, stdout=subprocess.DEVNULL, check=True)
+            command = [sys.executable, "-m", "benchmarks", part, f"--device={device}", f"--out={path}"]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     print("\n".join(_table(json.loads(path.read_text()))))
     print(f"\nWritten to {path}")
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(parts.PARTS)}; all when left out")
-    parser.add_argument("--device", help="cpu or cuda (default: a GPU when there is one)")
-    parser.add_argument("--out", type=Path, help="file to write (default: results/bench-DEVICE.json)")
-    given = parser.parse_args()
-    unknown = set(given.parts) - set(parts.PARTS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(parts.PARTS)} (default: all)")
+    parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")
+    parser.add_argument("--out", type=Path, help="output file (default: results/bench-DEVICE.json)")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(parts.PARTS)
     if unknown:
-        parser.error(f"there is no part called {', '.join(sorted(unknown))}; there are {', '.join(parts.PARTS)}")
-    return given
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; valid parts: {', '.join(parts.PARTS)}")
+    return options
 
 
 def _table(report: dict[str, Any]) -> list[str]:
-    """Return lines: who, how fast, and how many times as fast as that we are."""
-    lines = ["", "| what | who | rate | ours is x times that | memory, MB | |", "|---|---|---|---|---|---|"]
+    """Return the rows of a Markdown table with rates, ratios and memory."""
+    lines = [
+        "",
+        "| benchmark | implementation | rate | speed-up of codial | memory, MB | note |",
+        "|---|---|---|---|---|---|",
+    ]
     for part in (p for p in parts.PARTS if p in report):
-        for case, rates in report[part]["cases"].items():
-            ours = next(iter(rates.values()))["per_second"]
-            for who, measured in rates.items():
-                times = f"{ours / measured['per_second']:.2f}"
-                rate = f"{measured['per_second']:.4g} {report[part]['unit']}"
-                memory, note = f"{measured['memory']:.0f}", measured["note"]
-                lines.append(f"| {part}: {case} | {who} | {rate} | {times} | {memory} | {note} |")
+        for case, measurements in report[part]["cases"].items():
+            codial_rate = next(iter(measurements.values()))["per_second"]
+            for name, values in measurements.items():
+                rate = f"{values['per_second']:.4g} {report[part]['unit']}"
+                ratio = f"{codial_rate / values['per_second']:.2f}"
+                cells = [f"{part}: {case}", name, rate, ratio, f"{values['memory']:.0f}", values["note"]]
+                lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""How long work takes, and how much memory it needs."""
+"""Measuring rates and memory."""
 
 import gc
 import multiprocessing
@@ -10,30 +10,38 @@ from typing import NamedTuple
 
 import torch
 
-LEAST = 1.0  # seconds that one repeat takes at least
+MIN_SECONDS = 1.0  # minimum length of one repeat
 
 
-class Measured(NamedTuple):
-    """A rate, its spread and the memory it took."""
+class Measurement(NamedTuple):
+    """A rate and the memory used.
 
-    per_second: float  # the median over the repeats
+    Attributes:
+        per_second: median over the repeats.
+        lowest: over the repeats.
+        highest: over the repeats.
+        memory: peak minus start in MB, of this process and its workers; NaN where it cannot be read.
+        note: additional results.
+    """
+
+    per_second: float
     lowest: float
     highest: float
-    memory: float  # MB at the highest above the start, of this process and its workers; nan where it can't be read
+    memory: float
     note: str = ""
 
     @classmethod
-    def of(cls, rates: Iterable[float], memory: "Memory") -> "Measured":
-        """Sum repeats up."""
+    def of(cls, rates: Iterable[float], memory: "Memory") -> "Measurement":
+        """Return the measurement of repeats that were measured since `memory` was created."""
         rates = list(rates)
         return cls(statistics.median(rates), min(rates), max(rates), memory.highest)
 
 
 class Memory:
-    """The highest memory since it was made, in MB above what there was then; a GPU's own when one is named.
+    """Peak memory since this object was created, in MB above the memory at that time.
 
     Args:
-        device: a GPU, or None or the CPU for this process and its workers.
+        device: a GPU for its allocated memory; None or the CPU for the resident memory of this process and its workers.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -44,14 +52,14 @@ class Memory:
             self.before = torch.cuda.memory_allocated(self.gpu) / 1e6
             return
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the highest so far is forgotten
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak
             self.before = _status("self", "VmRSS")
         except OSError:
             self.before = float("nan")
 
     @property
     def highest(self) -> float:
-        """Return it as it is by now; what workers share with this process is not counted twice."""
+        """The peak so far; memory shared between workers and this process is counted once."""
         if self.gpu:
             return torch.cuda.max_memory_allocated(self.gpu) / 1e6 - self.before
         workers = sum(_status(str(child.pid), "RssAnon") for child in multiprocessing.active_children())
@@ -59,12 +67,12 @@ class Memory:
 
 
 def process_memory(pid: int) -> float:
-    """Return the most memory that a process has taken so far, in MB."""
+    """Return the peak memory of a process in MB."""
     return _status(str(pid), "VmHWM")
 
 
 def _status(process: str, field: str) -> float:
-    """Return a line of the kernel's account of a process, in MB."""
+    """Return a field of /proc/PROCESS/status in MB; NaN if there is none."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -72,36 +80,41 @@ def _status(process: str, field: str) -> float:
     return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith(field + ":")), float("nan"))
 
 
-def rate(work: Callable[[], int], device: torch.device | None = None, repeats: int = 5) -> Measured:
-    """Measure how many things a second `work` does; it returns how many it did, and is called once to warm up.
+def rate(work: Callable[[], int], device: torch.device | None = None, repeats: int = 5) -> Measurement:
+    """Measure the items per second of a function.
 
-    Each repeat calls it until `LEAST` seconds have gone by; a GPU is waited for at the ends.
+    Args:
+        work: processes items and returns their number; called once as a warm-up.
+        device: synchronized at both ends of a repeat if it is a GPU.
+        repeats: number of repeats; each calls `work` until `MIN_SECONDS` have passed.
     """
     memory = Memory(device)
     work()
-    return Measured.of([_one_rate(work, device) for _ in range(repeats)], memory)
+    return Measurement.of([_one_rate(work, device) for _ in range(repeats)], memory)
 
 
 def _one_rate(work: Callable[[], int], device: torch.device | None) -> float:
-    _wait(device)
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < LEAST:
-        done += work()
-    _wait(device)
-    return done / (time.perf_counter() - started)
+    _synchronize(device)
+    items = 0
+    start = time.perf_counter()
+    while time.perf_counter() - start < MIN_SECONDS:
+        items += work()
+    _synchronize(device)
+    return items / (time.perf_counter() - start)
 
 
-def _wait(device: torch.device | None) -> None:
+def _synchronize(device: torch.device | None) -> None:
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def times(work: Callable[[], object], device: torch.device | None = None, repeats: int = 3) -> Measured:
-    """Measure how many times a second `work` could be done, for work that is long enough without a warm-up."""
-    memory, rates = Memory(device), []
+def calls_per_second(work: Callable[[], object], device: torch.device | None = None, repeats: int = 3) -> Measurement:
+    """Measure the calls per second of a function that takes long enough to need no warm-up."""
+    memory = Memory(device)
+    rates = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        start = time.perf_counter()
         work()
-        _wait(device)
-        rates.append(1 / (time.perf_counter() - started))
-    return Measured.of(rates, memory)
+        _synchronize(device)
+        rates.append(1 / (time.perf_counter() - start))
+    return Measurement.of(rates, memory)

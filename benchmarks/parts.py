@@ -1,4 +1,4 @@
-"""What is measured, and how one part's numbers get into the report."""
+"""The parts of the benchmark, and the report of their results."""
 
 import importlib
 import json
@@ -11,48 +11,47 @@ import torch
 
 import codial
 from benchmarks import probing, sampling, searching, starting, streaming, training
-from benchmarks.clock import Measured
+from benchmarks.clock import Measurement
 
-# What is measured, and in what.
 PARTS = {
     "sampling": (sampling.measure, "views a second"),
     "training": (training.measure, "views a second"),
     "probing": (probing.measure, "times a second"),
     "searching": (searching.measure, "queries a second"),
-    "streaming": (streaming.measure, "pictures a second"),
+    "streaming": (streaming.measure, "images a second"),
     "starting": (starting.measure, "times a second"),
 }
 
 
 def measure(part: str, device: torch.device, path: Path) -> None:
-    """Measure one part, and put it in its place in the report."""
-    work, unit = PARTS[part]
-    cases = {case: _as_json(rates) for case, rates in work(device).items()}
+    """Measure one part, and update its entry in the report."""
+    function, unit = PARTS[part]
+    cases = {case: _as_json(measurements) for case, measurements in function(device).items()}
     report = json.loads(path.read_text()) if path.exists() else {}
     report[part] = {"unit": unit, "cases": cases, "machine": _machine(device)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _as_json(rates: dict[str, Measured]) -> dict[str, Any]:
-    """Return the numbers with the digits that count."""
-    return {who: {k: _short(v) for k, v in measured._asdict().items()} for who, measured in rates.items()}
+def _as_json(measurements: dict[str, Measurement]) -> dict[str, Any]:
+    """Return the fields of measurements, rounded to four significant digits."""
+    return {name: {k: _rounded(v) for k, v in values._asdict().items()} for name, values in measurements.items()}
 
 
-def _short(value: float | str) -> float | str:
+def _rounded(value: float | str) -> float | str:
     return value if isinstance(value, str) else float(f"{value:.4g}")
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
     versions = {"torch": torch.__version__, "codial": codial.__version__, "python": platform.python_version()}
-    for peer in ("torchvision", "kornia", "sklearn", "faiss"):
+    for package in ("torchvision", "kornia", "sklearn", "faiss"):
         try:
-            versions[peer] = importlib.import_module(peer).__version__
+            versions[package] = importlib.import_module(package).__version__
         except ImportError:
-            versions[peer] = "not installed"
+            versions[package] = "not installed"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"device": name, "threads": torch.get_num_threads(), "versions": versions, "when": when}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"device": name, "threads": torch.get_num_threads(), "versions": versions, "when": now}
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The probes of all five layers against scikit-learn's logistic regression, on the same features."""
+"""Linear probes of five layers against scikit-learn's logistic regression, on the same features."""
 
 from dataclasses import replace
 
@@ -6,76 +6,84 @@ import torch
 from torch import Tensor
 
 import codial
-from benchmarks.clock import Measured, times
+from benchmarks.clock import Measurement, calls_per_second
 from codial.config import ModelConfig
-from codial.data import Pictures
-from codial.evaluate.cached import fit, standardise
-from codial.evaluate.features import taps
-from codial.evaluate.task import Labels
-from codial.models import CONV_TAPS, AlexNet
+from codial.data import Dataset
+from codial.evaluate.features import layer_features
+from codial.evaluate.probes.cached import fit, standardize
+from codial.evaluate.probes.targets import Labels
+from codial.models import CONV_LAYERS, AlexNet
 
-TRAIN, TEST, TRUNKS = 2000, 1000, 3
+TRAIN, TEST, BACKBONES = 2000, 1000, 3
 PROTOCOL = replace(codial.ProbeConfig(), seeds=(0,), mirror=False)
 
 
-def measure(device: torch.device) -> dict[str, dict[str, Measured]]:
-    """Return how often a second each could probe five layers once; the notes hold the accuracies.
+def measure(device: torch.device) -> dict[str, dict[str, Measurement]]:
+    """Return how many times per second five layers could be probed; the notes hold the accuracies.
 
-    Both begin with the same pooled features of random trunks, and standardise them; the whole probe begins with the
-    pictures.
+    Both classifiers begin with the same pooled features of random backbones and standardize them; "images included"
+    begins with the images.
     """
     sets = [codial.load_images("photos", split, limit=n) for split, n in (("train", TRAIN), ("test", TEST))]
-    trunks = [_trunk(seed).to(device) for seed in range(TRUNKS)]
-    features = [[taps(t, s, CONV_TAPS, dims=PROTOCOL.dims, progress=False) for s in sets] for t in trunks]
-    scores: dict[str, list[list[float]]] = {"codial": [], "scikit-learn": [], "codial, pictures included": []}
+    backbones = [_backbone(seed).to(device) for seed in range(BACKBONES)]
+    features = [
+        [layer_features(backbone, images, CONV_LAYERS, dims=PROTOCOL.dims, progress=False) for images in sets]
+        for backbone in backbones
+    ]
+    scores: dict[str, list[list[float]]] = {"codial": [], "scikit-learn": [], "codial, images included": []}
 
-    def ours() -> None:
-        for known, asked in features:
-            pairs = ((known[layer].clone(), asked[layer].clone()) for layer in CONV_TAPS)
+    def probe_features() -> None:
+        for train, test in features:
+            pairs = ((train[layer].clone(), test[layer].clone()) for layer in CONV_LAYERS)
             scores["codial"].append([_probe(*pair, sets) for pair in pairs])
 
-    def theirs() -> None:
-        for known, asked in features:
-            pairs = ((known[layer], asked[layer]) for layer in CONV_TAPS)
-            scores["scikit-learn"].append([_logistic(*pair, sets) for pair in pairs])
+    def fit_sklearn() -> None:
+        for train, test in features:
+            pairs = ((train[layer], test[layer]) for layer in CONV_LAYERS)
+            scores["scikit-learn"].append([_logistic_regression(*pair, sets) for pair in pairs])
 
-    def whole() -> None:
-        for trunk in trunks:
-            report = codial.probe(trunk, *sets, PROTOCOL, progress=False)
-            scores["codial, pictures included"].append([report.mean(layer) for layer in CONV_TAPS])
+    def probe_images() -> None:
+        for backbone in backbones:
+            report = codial.probe(backbone, *sets, PROTOCOL, progress=False)
+            scores["codial, images included"].append([report.mean(layer) for layer in CONV_LAYERS])
 
-    rates = {"codial": times(ours), "scikit-learn": times(theirs, repeats=1), "codial, pictures included": times(whole)}
-    case = f"conv1 to conv5 of {TRUNKS} random trunks, {TRAIN} pictures, from the features"
-    return {case: {who: _noted(r, scores[who]) for who, r in rates.items()}}
+    measurements = {
+        "codial": calls_per_second(probe_features),
+        "scikit-learn": calls_per_second(fit_sklearn, repeats=1),
+        "codial, images included": calls_per_second(probe_images),
+    }
+    case = f"conv1 to conv5 of {BACKBONES} random backbones, {TRAIN} images, from the features"
+    return {case: {name: _with_accuracies(each, scores[name]) for name, each in measurements.items()}}
 
 
-def _trunk(seed: int) -> AlexNet:
+def _backbone(seed: int) -> AlexNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AlexNet(ModelConfig(width=0.25), 64).eval()
 
 
-def _noted(measured: Measured, scores: list[list[float]]) -> Measured:
-    """Write the layers' accuracies in percent, means over the trunks, into the note; rates are of five layers."""
-    rate, low, high, memory, _ = measured
+def _with_accuracies(measured: Measurement, scores: list[list[float]]) -> Measurement:
+    """Return the rates for one backbone, with each layer's mean accuracy in percent as the note."""
+    median, lowest, highest, memory, _ = measured
     means = torch.tensor(scores).mean(0).tolist()
-    return Measured(rate * TRUNKS, low * TRUNKS, high * TRUNKS, memory, " ".join(f"{score:.1f}" for score in means))
+    note = " ".join(f"{score:.1f}" for score in means)
+    return Measurement(median * BACKBONES, lowest * BACKBONES, highest * BACKBONES, memory, note)
 
 
-def _probe(known: Tensor, asked: Tensor, sets: list[Pictures]) -> float:
-    """Return the accuracy in percent of our classifier."""
-    labels, answers = (images.labels.to(asked.device) for images in sets)
-    vectors, queries = standardise(known, asked, precision=PROTOCOL.precision)
-    weight, bias = fit([vectors], Labels(labels, len(sets[0].classes)), PROTOCOL, seed=0)
-    return 100 * float((torch.addmm(bias, queries, weight.T).argmax(1) == answers).float().mean())
+def _probe(train: Tensor, test: Tensor, sets: list[Dataset]) -> float:
+    """Return the accuracy in percent of codial's linear probe."""
+    train_labels, test_labels = (images.labels.to(test.device) for images in sets)
+    train, test = standardize(train, test, precision=PROTOCOL.precision)
+    weight, bias = fit([train], Labels(train_labels, len(sets[0].classes)), PROTOCOL, seed=0)
+    return 100 * float((torch.addmm(bias, test, weight.T).argmax(1) == test_labels).float().mean())
 
 
-def _logistic(known: Tensor, asked: Tensor, sets: list[Pictures]) -> float:
-    """Return the accuracy in percent of the recipe in scikit-learn's guide: standardise, then fit."""
+def _logistic_regression(train: Tensor, test: Tensor, sets: list[Dataset]) -> float:
+    """Return the accuracy in percent of scikit-learn's recommended pipeline: standardize, then fit."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    model.fit(known.flatten(1).cpu().numpy(), sets[0].labels.numpy())
-    return 100 * model.score(asked.flatten(1).cpu().numpy(), sets[1].labels.numpy())
+    model.fit(train.flatten(1).cpu().numpy(), sets[0].labels.numpy())
+    return 100 * model.score(test.flatten(1).cpu().numpy(), sets[1].labels.numpy())

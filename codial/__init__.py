@@ -1,37 +1,11 @@
-"""codial: a workbench for self-supervised learning by concurrent discrimination and alignment (CODIAL)."""
+"""codial: a workbench for self-supervised learning by concurrent discrimination and alignment (CODIAL).
 
-__version__ = "0.1.0"
+Names are imported when they are first used (see `__init__.pyi`), so that `import codial` itself takes no time.
+"""
 
-from codial import information, views
-from codial.config import Config, override
-from codial.data import ImageSet, load_images
-from codial.errors import CodialError
-from codial.evaluate import GlobStatProbe, ProbeConfig, ProbeReport, ZhangProbe, features, probe, project, retrieve
-from codial.presets import preset
-from codial.pretrain import pretrain
-from codial.runs import Run, list_runs, open_run
-from codial.views import sample_views
+from importlib.metadata import version
 
-__all__ = [
-    "CodialError",
-    "Config",
-    "GlobStatProbe",
-    "ImageSet",
-    "ProbeConfig",
-    "ProbeReport",
-    "Run",
-    "ZhangProbe",
-    "features",
-    "information",
-    "list_runs",
-    "load_images",
-    "open_run",
-    "override",
-    "preset",
-    "pretrain",
-    "probe",
-    "project",
-    "retrieve",
-    "sample_views",
-    "views",
-]
+import lazy_loader
+
+__version__ = version("codial")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

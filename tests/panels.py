@@ -1,4 +1,4 @@
-"""What tests of panels share: a screen that keeps what it is shown, and ways to wait and to read."""
+"""Helpers of the panels' tests: a figure that keeps what is drawn, waiting, and reading text."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from codial.widgets.display import LiveFigure
 
 
 class Screen(LiveFigure):
-    """A live figure that draws at once, and keeps what it drew."""
+    """A live figure that draws every update and keeps the figures."""
 
     def __init__(self):
         super().__init__()
@@ -31,5 +31,5 @@ def until(condition, seconds=60):
         time.sleep(0.01)
 
 
-def words(widget):
+def text_of(widget):
     return unescape(re.sub("<[^>]*>", "", widget.value.replace("<br>", "\n")))

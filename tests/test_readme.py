@@ -28,7 +28,7 @@ def measured(path):
 
 
 def shown(name):
-    """Every system has a row; of CODIAL's parts and readings, which notebooks show, those that are here."""
+    """Every method has a row; of CODIAL's parts and variants, which notebooks show, those that are here."""
     return not name.startswith("codial-") or f"| {name} |" in README
 
 
@@ -64,7 +64,7 @@ def test_every_published_run_was_probed_and_searched():
 
 def test_there_are_results():
     found = {"/".join(path.parts[-3:-1]) for path in RESULTS}
-    assert found >= {f"{data}/{system}" for data in ("photos", "cifar10") for system in ("codial", "random")}
+    assert found >= {f"{data}/{method}" for data in ("photos", "cifar10") for method in ("codial", "random")}
 
 
 def test_speeds_are_those_of_the_bench():
@@ -74,32 +74,32 @@ def test_speeds_are_those_of_the_bench():
     def rates(part, case):
         return {who: measured["per_second"] for who, measured in bench[part]["cases"][case].items()}
 
-    sizes = ("96 to 64 px, crop, flip, colour", "256 to 224 px, crop, flip, colour")
-    for case in (*sizes, "96 to 64 px, crop, flip, colour, warp, blur"):
+    sizes = ("96 to 64 px, crop, flip, color", "256 to 224 px, crop, flip, color")
+    for case in (*sizes, "96 to 64 px, crop, flip, color, warp, blur"):
         found = rates("sampling", case)
         peers = max(rate for who, rate in found.items() if who.startswith("torchvision"))
         for rate in (found["codial"], found["kornia"], peers):
             assert f"{int(rate + 0.5):,}" in speed, case
     (training,) = bench["training"]["cases"]
     found = rates("training", training)
-    ours, ceiling = found["codial"], found["trunk alone"]
+    ours, ceiling = found["codial"], found["backbone alone"]
     plain = max(rate for who, rate in found.items() if who.startswith("plain"))
     assert f"{ours:,.0f} views a second" in speed
     assert f"{ours / plain:.1f} times the plain recipe" in speed
-    assert f"{100 * ours / ceiling:.0f} % of the trunk" in speed
+    assert f"{100 * ours / ceiling:.0f} % of the backbone" in speed
     (probing,) = bench["probing"]["cases"]
     found = rates("probing", probing)
     assert f"{found['codial'] / found['scikit-learn']:.0f} times as fast as scikit-learn's" in speed
     (streaming,) = bench["streaming"]["cases"]
     found = bench["streaming"]["cases"][streaming]["codial"]
-    assert f"read at {found['per_second']:,.0f} pictures a second" in speed
+    assert f"read at {found['per_second']:,.0f} images a second" in speed
     assert f"in {found['memory']:.0f} MB" in speed
 
 
-def test_every_picture_is_there():
-    pictures = re.findall(r"!\[.*?\]\((.+?)\)", README)
-    assert pictures
-    assert all((PROJECT / picture).is_file() for picture in pictures)
+def test_every_image_is_there():
+    images = re.findall(r"!\[.*?\]\((.+?)\)", README)
+    assert images
+    assert all((PROJECT / image).is_file() for image in images)
 
 
 def test_every_notebook_has_a_line():

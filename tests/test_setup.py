@@ -55,6 +55,7 @@ def test_help_is_the_default_goal_and_names_every_target(project):
         "setup",
         "notebooks",
         "test",
+        "test-all",
         "test-faults",
         "test-ui",
         "lab",
@@ -148,14 +149,16 @@ def test_files_name_no_machine(name):
     assert not re.search(r"https?://|/(home|root|work|tmp|opt|Users)/", (PROJECT / name).read_text())
 
 
-def test_ci_runs_make_test_and_closes_with_the_summaries(project):
+def test_ci_runs_make_test_all_and_closes_with_the_summaries(project):
     script = shutil.copy(PROJECT / ".ci/run", project / "run")
     (project / ".ci").mkdir()
     Path(script).rename(project / ".ci/run")
+    stand_in(project / "bin/chromium", "true")  # or the script would install one
     lines = ["== 3 passed in 0.10s ==", "faults: 9 injected, 9 survived", "noise"]
     lines += ["==== 1 failed, 2 passed in 75.31s (0:01:15) ====", "more noise"]
-    (project / "Makefile").write_text("test:\n" + "".join(f"\t@echo '{line}'\n" for line in lines) + "\t@exit 4\n")
-    done = subprocess.run(["bash", ".ci/run"], cwd=project, capture_output=True, text=True, timeout=60)
+    (project / "Makefile").write_text("test-all:\n" + "".join(f"\t@echo '{line}'\n" for line in lines) + "\t@exit 4\n")
+    environment = os.environ | {"PATH": f"{project / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", ".ci/run"], cwd=project, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2  # make's own code for any failure
     assert done.stdout.splitlines()[-3:] == [lines[1], lines[0], lines[3]]
     assert "noise" in done.stdout
@@ -179,47 +182,3 @@ def test_comparison_skips_only_for_collectors_of_notebooks(request):
     assert notebook.skip_compare[0] == "image/png"
     assert {"stderr", "image/svg+xml", "application/vnd.jupyter.widget-view+json"} < set(notebook.skip_compare)
     assert not vars(other)
-
-
-def sanitized(text: str) -> str:
-    pairs = re.findall(
-        r"^regex: (.*)\nreplace: (.*)$", (PROJECT / "tests/nbval_sanitize.cfg").read_text(), re.MULTILINE
-    )
-    assert len(pairs) == 10
-    for pattern, replacement in pairs:
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("finished 2026-11-22 at 10:03:12", "finished 2027-01-02 at 9:59:01.5"),
-        ("200 steps in 12.3 s", "200 steps in 1e-05 s"),
-        ("took 3 min, 412.3 views/s", "took 41 min, 1,200 views/s"),
-        ("run in /home/ann/codial/runs/first", "run in /srv/x-1/codial/runs/first"),
-        ("saved to C:\\ann\\runs", "saved to D:\\codial\\runs"),
-        ("<object at 0x7f3a10bb2c50>", "<object at 0x10bb2c50>"),
-        ("<Figure size 640x480 with 2 Axes>", "<Figure size 1280x960 with 4 Axes>"),
-        ("trained on cpu", "trained on cuda:0"),
-        ("device(type='cpu')", "device(type='cuda', index=1)"),
-    ],
-)
-def test_sanitizing_hides_what_differs_between_machines(one, other):
-    assert sanitized(one) == sanitized(other)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("conv5 probe 71.2 %", "conv5 probe 60.3 %"),
-        ("mi_js 0.31 nats", "mi_js 0.13 nats"),
-        ("torch.Size([8, 3, 64, 64])", "torch.Size([8, 4, 64, 64])"),
-        ("loss fell: True", "loss fell: False"),
-        ("9.1M parameters", "8.1M parameters"),
-        ("Config(steps=100, seed=0)", "Config(steps=100, seed=1)"),
-        ("train/test 4000/1000", "train/test 4000/2000"),
-    ],
-)
-def test_sanitizing_keeps_results_apart(one, other):
-    assert sanitized(one) != sanitized(other)

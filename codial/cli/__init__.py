@@ -1,5 +1,5 @@
-"""The command line, `codial COMMAND`: a thin layer over the functions that the notebooks call."""
+"""The command line `codial COMMAND`: one module per command, each a thin layer over functions of the package.
 
-from codial.cli.commands import main
-
-__all__ = ["main"]
+Modules here import torch, matplotlib and other heavy packages inside functions, so that help, listings and usage errors
+are immediate.
+"""

@@ -1,66 +1,103 @@
-"""`codial data`: which sets are there, how to get them, and whether they are whole."""
+"""The command `codial data`."""
 
-import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
-from codial.data import SETS, PictureFiles, data_root, describe, load_images
-from codial.data.download import get
-from codial.data.registry import is_absent, problems, splits_of
+import typer
+
+import codial
+from codial.cli.options import DataRoot
+from codial.cli.output import FAILED, OK
 from codial.errors import CodialError
 
-_BROKEN = 2  # exit code
-_SHOWN = 5  # problems of a split that are named
-_CLASSES = 20  # classes that are named
+EXAMPLES = """\
+  codial data list
+  codial data get stl10 --data-root /scratch/data
+  codial data check voc2007
+  codial data check ~/images"""
+
+_MAX_PROBLEMS = 5  # printed per split
+_MAX_CLASSES = 20  # printed per split
 
 
-def run(given: argparse.Namespace) -> int | None:
-    """List the named sets, get one, or read one whole and say what is in it."""
-    if given.action == "list":
-        print("\n".join(describe(name, given.data_root) for name in SETS))
-        return None
-    if given.name is None:
-        raise CodialError(f"Say which: codial data {given.action} NAME, with one of {', '.join(SETS)}, or a folder.")
-    if given.name not in SETS:
-        return _read(given, ("train", "test"))
-    if given.action == "get":
-        get(given.name, data_root(given.data_root))
-    return _check(given)
+def data(
+    action: Annotated[Literal["list", "get", "check"], typer.Argument(metavar="ACTION", help="What to do.")] = "list",
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A named data set; for check also a folder of images.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> int:
+    """List, download or check data sets.
+
+    `list` prints all named data sets and whether they are there. `get` downloads a public one, or says where to get the
+    others; after an interruption, complete files are kept.
+
+    `check` reads all images of a data set or of a folder and prints the number of images, the classes, and files that
+    are missing or damaged; the exit code is then 2. A folder may have one sub-folder per class, and train/ and test/
+    above them.
+    """
+    from codial.data.registry import SETS, describe
+    from codial.data.registry import data_root as folder_of_sets
+
+    if action == "list":
+        print("\n".join(describe(each, data_root) for each in SETS))
+        return OK
+    if name is None:
+        raise CodialError(f"NAME is missing: codial data {action} NAME, with one of {', '.join(SETS)}, or a folder.")
+    if name not in SETS:
+        return _read(name, ("train", "test"), data_root)
+    if action == "get":
+        from codial.data.download import get
+
+        get(name, folder_of_sets(data_root))
+    return _check(name, data_root)
 
 
-def _check(given: argparse.Namespace) -> int | None:
-    """Report on each split; all is well if something is there, and what is there is whole."""
-    found = {split: problems(given.name, split, given.data_root) for split in splits_of(given.name)}
-    if all(is_absent(lines) for lines in found.values()):
-        raise CodialError(describe(given.name, given.data_root))
-    for split, lines in found.items():
+def _check(name: str, root: Path | None) -> int:
+    """Print what every split of a named data set holds; 0 if at least one split is there and none is damaged."""
+    from codial.data.registry import describe, is_absent, problems, splits_of
+
+    by_split = {split: problems(name, split, root) for split in splits_of(name)}
+    if all(is_absent(lines) for lines in by_split.values()):
+        raise CodialError(describe(name, root))
+    for split, lines in by_split.items():
         if lines:
-            print(f"{given.name}/{split}: {'not there' if is_absent(lines) else 'broken'}")
-            print("".join(f"  {line}\n" for line in lines[:_SHOWN]), end="")
-            print(f"  and {len(lines) - _SHOWN} more\n" if len(lines) > _SHOWN else "", end="")
-    code = _read(given, [split for split, lines in found.items() if not lines])
-    broken = any(lines and not is_absent(lines) for lines in found.values())
-    return _BROKEN if broken else code
+            _print_problems(f"{name}/{split}", "missing" if is_absent(lines) else "damaged", lines)
+    code = _read(name, [split for split, lines in by_split.items() if not lines], root)
+    damaged = any(lines and not is_absent(lines) for lines in by_split.values())
+    return FAILED if damaged else code
 
 
-def _read(given: argparse.Namespace, splits: Sequence[str]) -> int | None:
-    code = None
+def _print_problems(split: str, state: str, lines: Sequence[str]) -> None:
+    print(f"{split}: {state}")
+    print("".join(f"  {line}\n" for line in lines[:_MAX_PROBLEMS]), end="")
+    if len(lines) > _MAX_PROBLEMS:
+        print(f"  and {len(lines) - _MAX_PROBLEMS} more")
+
+
+def _read(name: str, splits: Sequence[str], root: Path | None) -> int:
+    """Read all images of some splits, print what they hold, and return the exit code."""
+    code = OK
     for split in splits:
         try:
-            _tell(given, split)
+            _read_split(name, split, root)
         except CodialError as error:
-            print(f"{given.name}/{split}: broken\n  {error}")
-            code = _BROKEN
+            print(f"{name}/{split}: damaged\n  {error}")
+            code = FAILED
     return code
 
 
-def _tell(given: argparse.Namespace, split: str) -> None:
-    images = load_images(given.name, split, root=given.data_root)
-    if given.name in SETS and images.split != split:
-        print(f"{given.name}/{split}: the same as {images.split}")
+def _read_split(name: str, split: str, root: Path | None) -> None:
+    from codial.data import SETS, ImageFiles
+
+    images = codial.load_images(name, split, root=root)
+    if name in SETS and images.split != split:
+        print(f"{name}/{split}: the same as {images.split}")
         return
-    if isinstance(images, PictureFiles):
+    if isinstance(images, ImageFiles):
         images.check()
-    names = ", ".join(images.classes[:_CLASSES]) or "none"
-    more = f" and {len(images.classes) - _CLASSES} more" if len(images.classes) > _CLASSES else ""
-    print(f"{images}\n  fingerprint {images.fingerprint}; classes: {names}{more}")
-    print("".join(f"  left out {reason}\n" for reason in images.skipped), end="")
+    classes = ", ".join(images.classes[:_MAX_CLASSES]) or "none"
+    more = f" and {len(images.classes) - _MAX_CLASSES} more" if len(images.classes) > _MAX_CLASSES else ""
+    print(f"{images}\n  fingerprint {images.fingerprint}; classes: {classes}{more}")
+    print("".join(f"  skipped {reason}\n" for reason in images.skipped), end="")

@@ -1,33 +1,39 @@
 """The command `codial export`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from codial import open_run
-from codial.export import export
-from codial.results import WEIGHTS
+import typer
 
-ABOUT = f"""\
-Write the convolutions of a finished run, conv1 to conv5 at half precision, into
-a folder with its settings, origin, reports and a model card: small enough to
-hand on. Whoever has the folder opens it as a run; notebooks open those in
-{WEIGHTS} by their names alone. Probe and search the run before, so that
-the card has its numbers."""
+import codial
+from codial.cli.options import Run
+from codial.runs.summary import require_run
+
 EXAMPLES = """\
   codial export runs/cifar10/codial
   codial export runs/mine --name my-birds --out ~/shared"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the command takes, and return the parser."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
-    parser.add_argument("--name", help="of the new folder (default: SYSTEM-SCALE, as the run's folders are named)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help=f"where it goes (default: the project's {WEIGHTS})")
-    return parser
+def export(
+    run: Run,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the new folder.", show_default="METHOD-RECIPE")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the new folder.", show_default="the project's results/weights"),
+    ] = None,
+) -> None:
+    """Export the convolutional layers of a finished run.
 
+    The new folder is small enough to share: it has conv1 to conv5 at half precision, config, provenance, reports and a
+    model card. It can be opened like a run;
+    notebooks open those in results/weights by name. Probe the run and measure retrieval before, so that the model card
+    has the numbers.
+    """
+    require_run(run)
+    from codial.runs.export import export
 
-def run(given: argparse.Namespace) -> None:
-    """Export the run, and say where."""
-    folder = export(open_run(given.run), given.out and given.out.expanduser(), given.name)
+    folder = export(codial.open_run(run), out and out.expanduser(), name)
     size = (folder / "checkpoints/last.safetensors").stat().st_size
-    print(f"{folder}: conv1 to conv5, {size / 1e6:.1f} MB, and README.md, the card")
+    print(f"{folder}: conv1 to conv5, {size / 1e6:.1f} MB, and README.md, the model card")

@@ -1,89 +1,112 @@
 """The command `codial figure`."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
 
 import codial
-from codial import open_run, preset
-from codial.cli.drawing import drawing, write
-from codial.comparison import by_name
-from codial.data.pictures import choose
+from codial.cli.inputs import open_runs
+from codial.cli.options import DataRoot, Device, Limit, OptionalRuns, Quiet
+from codial.cli.output import plotting, require_writable, write_file
 from codial.errors import CodialError
-from codial.evaluate import looks
-from codial.evaluate.features import trunk_of
-from codial.reports import by_pairs, pairs_note
-from codial.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ABOUT = """\
-Draw one of the paper's figures from runs. 2: a picture's way through CODIAL,
-with real views; a run, if given, says how they are drawn. 3: accuracy of each
-layer against the number of aligned pairs, from the reports of runs of codial
-(10 pairs) and codial-pairsN, seeds as a band. 4: queries and their nearest
-neighbours, a block for each run; the paper's are supervised, globstat, codial."""
+    from codial.runs.run import Run
+
 EXAMPLES = """\
   codial figure 2 --seed 2 --out pipeline.pdf
   codial figure 3 runs/photos*/codial* --out pairs.png
   codial figure 4 runs/photos/random runs/photos/codial --out rows.png"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the command takes, and return the parser."""
-    parser.add_argument("number", metavar="N", type=int, choices=tuple(_FIGURES), help="2, 3 or 4")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders of runs")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help=".png or .pdf")
-    parser.add_argument("--data", metavar="SET", help="pictures to show or judged on (default: the first run's own)")
-    parser.add_argument("--limit", metavar="N", type=int, help="at most so many pictures of each split")
-    parser.add_argument("--rows", metavar="N", type=int, default=7, help="queries of figure 4 (default: %(default)s)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of what is chosen (default: %(default)s)")
-    return parser
+class _Settings(NamedTuple):
+    data: str | None
+    limit: int | None
+    rows: int
+    seed: int
+    root: Path | None
+    device: str
+    progress: bool
 
 
-def run(given: argparse.Namespace) -> None:
-    """Draw the figure and write it."""
-    if given.out.suffix not in (".png", ".pdf"):
-        raise CodialError(f"--out is {str(given.out)!r}; expected a file that ends in .png or .pdf.")
-    with drawing():
-        from codial.plots.saving import FORMATS
-    figure = _FIGURES[given.number]([open_run(folder) for folder in given.runs], given)
-    write(given.out, FORMATS[given.out.suffix](figure))
+def figure(
+    number: Annotated[int, typer.Argument(min=2, max=4, metavar="N", help="Number of the paper's figure.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write: .png or .pdf.")],
+    runs: OptionalRuns = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data set to show or evaluate on.", show_default="the first run's data set"),
+    ] = None,
+    limit: Limit = None,
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Number of queries in Figure 4.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed that samples images and views.")] = 0,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Draw one of the paper's figures from runs.
+
+    Figure 2: an image's way through CODIAL, with real views, under the config of a run if one is given.
+
+    Figure 3: accuracy of each layer against the number of aligned pairs, from the reports of runs of codial (10 pairs)
+    and codial-pairsN, with a band over seeds.
+
+    Figure 4: queries and their nearest neighbors, one block per run; the paper shows supervised, globstat and codial.
+    """
+    require_writable(out, (".png", ".pdf"))
+    opened = open_runs(runs or ())
+    with plotting():
+        from codial.plots.save import FORMATS
+    settings = _Settings(data, limit, rows, seed, data_root, device, not quiet)
+    write_file(out, FORMATS[out.suffix](_FIGURES[number](opened, settings)))
 
 
-def _pipeline(runs: list[Run], given: argparse.Namespace) -> "Figure":
+def _pipeline(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
+    from codial.data.base import stratified_indices
+    from codial.evaluate import method_inputs
     from codial.plots.pipeline import pipeline
 
-    config = runs[0].config if runs else preset("codial/photos")
-    if config.objective.system != "codial":
-        raise CodialError(f"Figure 2 is about CODIAL; {runs[0].folder} is a run of {config.objective.system}.")
-    images = codial.load_images(given.data or config.data.source, "test", root=given.data_root, limit=given.limit)
-    place = choose(images.labels, 1, given.seed).tolist()
-    shown = {name: views[0] for name, views in looks(config, images, place, given.seed).items() if name != "picture"}
-    return pipeline(images.batch(place)[0], shown)
+    config = next(iter(runs.values())).config if runs else codial.preset("codial/photos")
+    if config.method.name != "codial":
+        raise CodialError(f"Figure 2 shows CODIAL; {next(iter(runs))} is a run of {config.method.name}.")
+    source = settings.data or config.data.source
+    images = codial.load_images(source, "test", root=settings.root, limit=settings.limit)
+    index = stratified_indices(images.labels, 1, settings.seed).tolist()
+    views = method_inputs(config, images, index, settings.seed)
+    return pipeline(images.batch(index)[0], {name: view[0] for name, view in views.items() if name != "image"})
 
 
-def _pairs(runs: list[Run], given: argparse.Namespace) -> "Figure":
-    from codial.plots.pairs import pair_curves
+def _pairs(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
+    from codial.plots.pair_curves import pair_curves
+    from codial.results.aggregate import accuracy_by_pairs, pairs_note
 
-    source = Path(given.data or (runs[0].config.data.source if runs else "photos")).name
-    return pair_curves(by_pairs(runs, source), f"probes on {source}", pairs_note(runs, source))
+    opened = list(runs.values())
+    source = Path(settings.data or (opened[0].config.data.source if opened else "photos")).name
+    return pair_curves(accuracy_by_pairs(opened, source), f"probes on {source}", pairs_note(opened, source))
 
 
-def _neighbours(runs: list[Run], given: argparse.Namespace) -> "Figure":
-    from codial.plots.neighbours import neighbour_rows
-
+def _neighbors(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
     if not runs:
-        raise CodialError("Figure 4 needs runs with their weights; `codial sweep figure4/photos` makes the paper's.")
-    source, options = given.data or runs[0].config.data.source, {"root": given.data_root, "limit": given.limit}
-    gallery, queries = (codial.load_images(source, split, **options) for split in ("train", "test"))
-    found = {
-        name: codial.retrieve(trunk_of(run, given.device), gallery, queries, progress=not given.quiet)  # no report
-        for name, run in by_name(runs).items()
+        raise CodialError("Figure 4 needs runs with weights; `codial sweep figure4/photos` trains the paper's.")
+    from codial.data.base import stratified_indices
+    from codial.evaluate.features import backbone_of
+    from codial.plots.retrieval import neighbor_rows
+
+    source = settings.data or next(iter(runs.values())).config.data.source
+    gallery, queries = (
+        codial.load_images(source, split, root=settings.root, limit=settings.limit) for split in ("train", "test")
+    )
+    results = {  # of backbones, so that no report is written
+        name: codial.retrieve(backbone_of(run, settings.device), gallery, queries, progress=settings.progress)
+        for name, run in runs.items()
     }
-    return neighbour_rows(queries, gallery, found, choose(queries.labels, given.rows, given.seed).tolist())
+    return neighbor_rows(
+        queries, gallery, results, stratified_indices(queries.labels, settings.rows, settings.seed).tolist()
+    )
 
 
-_FIGURES: dict[int, Callable[[list[Run], argparse.Namespace], "Figure"]] = {2: _pipeline, 3: _pairs, 4: _neighbours}
+_FIGURES: "dict[int, Callable[[dict[str, Run], _Settings], Figure]]" = {2: _pipeline, 3: _pairs, 4: _neighbors}

@@ -1,43 +1,47 @@
 """The command `codial reproduce`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal
 
-from codial.cli.sweep import told
-from codial.reproduce import BUDGETS, study
-from codial.sweep import sweep
+import typer
 
-ABOUT = """\
-Make the study of CIFAR-10. Train CODIAL, its parts and its rivals, the runs
-that matter most first, probe all layers, search neighbours, and publish each
-run's settings, history and reports. `short` and `small` are for a CPU (minutes
-a run), `brief` (20 epochs) and `full` (200) for a GPU. What is done is skipped,
-so the same command goes on after whatever stopped it; with --minutes it saves
-and stops by itself, for machines that are at hand for a short while."""
+from codial.cli.options import DataRoot, Minutes, Quiet, RunsRoot
+from codial.cli.output import OK, print_sweep
+
 EXAMPLES = """\
   codial reproduce cifar10
   codial reproduce cifar10 --budget short
   codial reproduce cifar10 --budget brief --minutes 9
   codial reproduce cifar10 --list"""
 
-
-def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the command takes, and return the parser."""
-    parser.add_argument("data", metavar="SET", help="cifar10")
-    parser.add_argument("--budget", metavar="NAME", default="small", help=f"{', '.join(BUDGETS)} (default: small)")
-    parser.add_argument("--minutes", metavar="N", type=float, help="save and stop after so many (default: no end)")
-    parser.add_argument("--list", action="store_true", help="print the runs, and make none")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="of the runs (default: runs)")
-    publish = "of what is published of them (default: results)"
-    parser.add_argument("--publish", metavar="DIR", type=Path, default=Path("results"), help=publish)
-    return parser
+Study = Literal["cifar10"]
+Budget = Literal["short", "small", "brief", "full"]
 
 
-def run(given: argparse.Namespace) -> int | None:
-    """Make the study, or go on with it; the exit code is 130 when it was stopped, 2 after a failure."""
-    planned = study(given.data, given.budget, given.out)
-    if given.list:
-        print("\n".join(f"{each}: {each.folder}" for each in planned))
-        return None
-    options = {"root": given.data_root, "minutes": given.minutes, "progress": not given.quiet}
-    return told(sweep(planned, probe=True, publish_to=given.publish, **options), len(planned))
+def reproduce(
+    data: Annotated[Study, typer.Argument(metavar="cifar10", help="Data set of the study.")],
+    budget: Annotated[Budget, typer.Option(help="Scale of the runs.")] = "small",
+    minutes: Minutes = None,
+    list_runs: Annotated[bool, typer.Option("--list", help="Print the runs, and exit.")] = False,
+    out: RunsRoot = Path("runs"),
+    publish: Annotated[Path, typer.Option(metavar="DIR", help="Folder of published results.")] = Path("results"),
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> int:
+    """Reproduce the study of CIFAR-10.
+
+    Trains CODIAL, its ablations and its baselines, the most important runs first, probes all layers, measures
+    retrieval, and publishes config, history and reports of each run. The budgets short and small are for a CPU (minutes
+    per run), brief (20 epochs) and full (200 epochs) for a GPU.
+
+    Finished runs are skipped, so the same command continues the study.
+    """
+    from codial.experiments.reproduce import study
+    from codial.experiments.sweep import sweep
+
+    planned = study(data, budget, out)
+    if list_runs:
+        print("\n".join(f"{run}: {run.folder}" for run in planned))
+        return OK
+    result = sweep(planned, probe=True, publish_to=publish, root=data_root, minutes=minutes, progress=not quiet)
+    return print_sweep(result, len(planned))

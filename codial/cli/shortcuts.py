@@ -1,67 +1,90 @@
 """The command `codial shortcuts`."""
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+import codial
+from codial.cli.options import DataRoot, Quiet
 from codial.config import Config
-from codial.data import load_images
-from codial.information import TWO_LN2
-from codial.presets import preset
-from codial.reports import ending
-from codial.results import SHORTCUTS, write_report
-from codial.runs import Run, open_run
-from codial.shortcuts import CUES, shortcuts
-from codial.tables import laid_out
+from codial.config.preset_names import split_preset
+from codial.utils.text_table import format_table
 
-ABOUT = """\
-Say how much of the bound that aligns views can be had without looking. Critics
-that see only the mean colours, the tones or the coarse layout of each view are
-trained to tell partners from strangers; a run whose bound is not above theirs
-had no need to learn to see. Give runs, whose reports keep the numbers
-(published ones, too, for no weights are needed), or presets."""
+if TYPE_CHECKING:
+    from codial.runs.run import Run
+
 EXAMPLES = """\
   codial shortcuts codial/photos
   codial shortcuts runs/photos/codial
   codial shortcuts codial/cifar10 codial-hue50/cifar10"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the command takes, and return the parser."""
-    parser.add_argument("sources", metavar="RUN|PRESET", nargs="+", help="folders of runs, or names of presets")
-    parser.add_argument("--pictures", metavar="N", type=int, default=6000, help="at most (default: %(default)s)")
-    parser.add_argument("--steps", metavar="N", type=int, default=1500, help="of each critic (default: %(default)s)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all draws (default: %(default)s)")
-    parser.add_argument("--data-root", metavar="DIR", help="where named sets lie (default: $CODIAL_DATA, then data/)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser
+def shortcuts(
+    sources: Annotated[list[str], typer.Argument(metavar="RUN|PRESET", help="Run folders or names of presets.")],
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Use at most N images, sampled at random.")] = 6000,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Training steps of each critic.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of images, views and critics.")] = 0,
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well simple cues alone align views.
 
+    Critics that see only the mean colors, the tones or the coarse layout of views are trained to tell positives from
+    negatives, and reach a lower or higher bound on their mutual information. A run whose bound is not above theirs did
+    not need to learn more than such cues.
 
-def run(given: argparse.Namespace) -> None:
-    """Measure each kind of views once, keep the numbers with the runs, and print them."""
-    rows: list[tuple[str, ...]] = [("nats", *CUES, "mi_js of the run")]
-    known: dict[Any, dict[str, Any]] = {}
-    for source in given.sources:
-        opened = open_run(source) if Path(source, "config.json").is_file() else None
-        config = preset(source) if opened is None else opened.config
+    Reports are saved with the runs; published runs work as well, since no weights are needed.
+    """
+    for source in sources:
+        if not _is_run(source):
+            split_preset(source)  # before methods are imported
+    settings: dict[str, Any] = {"limit": limit, "steps": steps, "seed": seed}
+    reports: dict[Any, dict[str, Any]] = {}
+    rows = []
+    for source in sources:
+        run = codial.open_run(source) if _is_run(source) else None
+        config = codial.preset(source) if run is None else run.config
         key = config.data, config.views, config.seed
-        if key not in known:
-            known[key] = _measured(config, given)
-        if opened is not None:
-            write_report(opened, f"{SHORTCUTS}-{config.data.source}", known[key])
-        rows.append((config.name, *(f"{nats:.2f}" for nats in known[key]["nats"].values()), _reached(opened)))
-    print(laid_out(rows))
-    print(f"0 tells nothing, {TWO_LN2:.2f} all. Each is what a trained critic reached, the best one may reach more.")
+        if key not in reports:
+            reports[key] = _measure(config, settings, data_root, not quiet)
+        if run is not None:
+            _save(run, reports[key])
+        nats = reports[key]["nats"]
+        rows.append([config.name, *(f"{value:.2f}" for value in nats.values()), _bound_of(run)])
+    _print(rows, list(nats))
 
 
-def _measured(config: Config, given: argparse.Namespace) -> dict[str, Any]:
-    data, settings = config.data, {"pictures": given.pictures, "steps": given.steps, "seed": given.seed}
-    where = {"root": given.data_root, "size": data.size, "limit": data.limit, "seed": config.seed}
-    images = load_images(data.source, data.split, **where)
-    nats = shortcuts(images, config.views, progress=not given.quiet, **settings)
+def _is_run(source: str) -> bool:
+    return Path(source, "config.json").is_file()
+
+
+def _measure(config: Config, settings: dict[str, Any], root: Path | None, progress: bool) -> dict[str, Any]:
+    from codial.evaluate.shortcuts import shortcuts
+
+    data = config.data
+    images = codial.load_images(data.source, data.split, root=root, size=data.size, limit=data.limit, seed=config.seed)
+    nats = shortcuts(images, config.views, progress=progress, **settings)
     return {"nats": nats, "images": images.describe(), **settings}
 
 
-def _reached(run: Run | None) -> str:
-    values = [] if run is None else ending(run, "mi_js")
-    return f"{values[0]:.2f}" if values else "-"
+def _save(run: "Run", report: dict[str, Any]) -> None:
+    from codial.runs.publish import SHORTCUTS
+    from codial.runs.reports import write_report
+
+    write_report(run, f"{SHORTCUTS}-{run.config.data.source}", report)
+
+
+def _bound_of(run: "Run | None") -> str:
+    """Return the bound that a run reached at its end, "-" if it has none."""
+    from codial.results.aggregate import final_value
+
+    bound = None if run is None else final_value(run, "mi_js")
+    return "-" if bound is None else f"{bound:.2f}"
+
+
+def _print(rows: list[list[str]], cues: list[str]) -> None:
+    from codial.losses.mutual_information import TWO_LN2
+
+    print(format_table([["nats", *cues, "mi_js of the run"], *rows]))
+    print(f"Between 0 (the cue gives nothing) and {TWO_LN2:.2f} (all). Better critics may reach more.")

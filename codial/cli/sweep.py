@@ -1,65 +1,49 @@
 """The command `codial sweep`."""
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from codial.errors import CodialError
-from codial.sweep import SWEEPS, Swept, plan, sweep
+import typer
 
-ABOUT = """\
-Train many configurations one after another. Name presets, patterns of presets,
-or what a table or a figure of the paper compares. Finished runs are skipped
-and begun ones go on, so the same command goes on after whatever stopped it. A
-configuration that fails stops no other; the exit code is then 2."""
+from codial.cli.inputs import parse_changes
+from codial.cli.options import Changes, DataRoot, Device, Minutes, Quiet, RunsRoot
+from codial.cli.output import print_sweep
+from codial.config.preset_names import split_preset
+from codial.experiments.named_sweeps import SWEEPS
+
 EXAMPLES = """\
   codial sweep figure3/photos --probe
   codial sweep table2/cifar10 --seeds 3 --probe
-  codial sweep codial-pairs*/photos --set train.epochs=2 --out short"""
+  codial sweep 'codial-pairs*/photos' --set train.epochs=2 --out short"""
+
+_NAMES = f"Presets, patterns in quotes, or {', '.join(SWEEPS)} with a recipe, such as table2/photos."
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the command takes, and return the parser."""
-    known = f"a preset, a pattern in quotes, or {', '.join(SWEEPS)} with a scale, such as table2/photos"
-    parser.add_argument("names", metavar="NAME", nargs="+", help=known)
-    parser.add_argument("--seeds", metavar="N", type=int, default=1, help="of each, from 0 (default: %(default)s)")
-    out = "runs lie in DIR/SCALE/SYSTEM, other seeds' in DIR/SCALE-seedN/SYSTEM (default: runs)"
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help=out)
-    parser.add_argument("--probe", action="store_true", help="measure all that lacks a report, as compare does")
-    parser.add_argument("--minutes", metavar="N", type=float, help="save and stop after so many (default: no end)")
-    change = "change a setting of every configuration; repeatable"
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=change)
-    return parser
+def sweep(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help=_NAMES)],
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Number of seeds of each preset, from 0.")] = 1,
+    out: RunsRoot = Path("runs"),
+    probe: Annotated[bool, typer.Option("--probe", help="Measure runs that lack reports, as compare does.")] = False,
+    minutes: Minutes = None,
+    changes: Changes = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> int:
+    """Train many presets one after another.
 
+    Names are presets, patterns of presets, or what a table or figure of the paper compares. Runs are in
+    OUT/RECIPE/METHOD, with seeds from 1 on in OUT/RECIPE-seedN/METHOD.
 
-def run(given: argparse.Namespace) -> int | None:
-    """Sweep, and say what failed and what is left; the exit code is 130 when it was stopped, 2 after a failure."""
-    changes = settings(given.set)
-    if given.device != "auto":
-        changes["train.device"] = given.device
-    planned = plan(given.names, given.seeds, given.out, changes)
-    options = {"root": given.data_root, "minutes": given.minutes, "progress": not given.quiet}
-    return told(sweep(planned, probe=given.probe, **options), len(planned))
-
-
-def told(found: Swept, planned: int) -> int | None:
-    """Print what became of a sweep, and return the exit code."""
-    print(f"{len(found.done)} of {planned} done.")
-    for each, reason in found.failed:
-        print(f"Failed: {each}, {each.folder}: {reason}")
-    if found.interrupted:
-        print(f"Left: {'; '.join(map(str, found.left))}. The same command goes on from here.")
-        return 130
-    return 2 if found.failed else None
-
-
-def settings(changes: Sequence[str]) -> dict[str, str]:
-    """Read the values of --set.
-
-    Raises:
-        CodialError: one is not KEY=VALUE.
+    Finished runs are skipped and interrupted ones resumed, so the same command continues a sweep. A run that fails does
+    not stop the others; the exit code is then 2.
     """
-    for change in changes:
-        if "=" not in change:
-            raise CodialError(f"--set got {change!r}; expected KEY=VALUE, such as train.epochs=5.")
-    return dict(change.split("=", 1) for change in changes)
+    settings = parse_changes(changes, device)
+    for name in names:
+        if not set(name) & set("*?[") and name.partition("/")[0] not in SWEEPS:
+            split_preset(name)  # before methods are imported
+    from codial.experiments.sweep import plan, sweep
+
+    planned = plan(names, seeds, out, settings)
+    result = sweep(planned, root=data_root, probe=probe, minutes=minutes, progress=not quiet)
+    return print_sweep(result, len(planned))

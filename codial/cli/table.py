@@ -1,30 +1,29 @@
 """The command `codial table`."""
 
-import argparse
-from pathlib import Path
+from typing import Annotated
 
-from codial import open_run, paper
-from codial.papertables import paper_table
+import typer
 
-ABOUT = """\
-Print one of the paper's tables with the numbers of your runs beneath the
-paper's. A difference is printed only where data and scale are the paper's;
-elsewhere stands why the numbers are not comparable, and for what was not
-measured, the command that does. Likely misprints of the paper have a star.
-Without runs it is the paper's own table. Nothing is measured."""
+from codial.cli.inputs import open_runs
+from codial.cli.options import OptionalRuns
+
 EXAMPLES = """\
   codial table 2
   codial table 1 results/cifar10*/*
   codial table 2 runs/photos/codial runs/photos/codial-cls"""
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the command takes, and return the parser."""
-    parser.add_argument("number", metavar="N", type=int, choices=tuple(paper.TABLES), help="1, 2 or 3")
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders of runs, published ones too")
-    return parser
+def table(
+    number: Annotated[int, typer.Argument(min=1, max=3, metavar="N", help="Number of the paper's table.")],
+    runs: OptionalRuns = None,
+) -> None:
+    """Print a table of the paper with the numbers of runs.
 
+    The numbers of the runs are below the paper's. Differences are printed only if data and scale are the paper's;
+    otherwise the reason why the numbers are not comparable is. For missing measurements the command is named that makes
+    them; nothing is measured here. Likely misprints of the paper are marked by a star.
+    """
+    opened = open_runs(runs or ())
+    from codial.results.paper_tables import paper_table
 
-def run(given: argparse.Namespace) -> None:
-    """Print the table."""
-    print(paper_table(given.number, [open_run(folder) for folder in given.runs]))
+    print(paper_table(number, opened.values()))

@@ -1,56 +1,141 @@
-"""`codial transfer`: what runs are worth on PASCAL VOC, the paper's Table 3 beside them."""
+"""The command `codial transfer`."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from codial import paper
-from codial.comparison import by_name
-from codial.data import data_root, voc
+import typer
+
+from codial.cli.inputs import open_runs
+from codial.cli.options import DataRoot, Device, Quiet, Runs
 from codial.errors import CodialError
-from codial.evaluate.transfer import DetectionConfig, SegmentationConfig, TransferReport, classify, detect, segment
-from codial.runs import Run, open_run
-from codial.tables import laid_out
+from codial.utils.text_table import format_table
 
-ABOUT = """\
-Measure what runs are worth on PASCAL VOC. `classification`: logistic
-regressions on frozen conv5, VOC2007, learnt from trainval and judged on test.
-`detection`: Fast R-CNN over the trunk, fine-tuned, on the same pictures; its
-proposals, about a second a picture, are kept in a folder beside the run.
-`segmentation`: a fully convolutional network over the trunk, fine-tuned, VOC2012,
-learnt from train and judged on val. By default both are fine-tuned at the
-paper's length, which takes a GPU and a day. Each run's report is kept in its
-`evaluations` folder. The sets lie as VOCdevkit/VOC2007 and VOCdevkit/VOC2012
-below the data root."""
+if TYPE_CHECKING:
+    from codial.evaluate.transfer import TransferReport
+    from codial.runs.run import Run
+
 EXAMPLES = """\
   codial transfer classification runs/photos/codial runs/photos/random
   codial transfer detection runs/mine --steps 800 --lr 0.01 --scale 160
   codial transfer segmentation runs/mine --steps 200 --lr 0.01 --crop 160"""
 
+TaskName = Literal["classification", "detection", "segmentation"]
 
-def _classification(run: Run, root: Path, changes: dict[str, Any], options: dict[str, Any]) -> TransferReport:
+
+def transfer(
+    task: Annotated[TaskName, typer.Argument(metavar="TASK", help="What to evaluate.")],
+    runs: Runs,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps of fine-tuning.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Seed of order, crops and boxes.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Images per step.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(min=0, metavar="X", help="Initial learning rate; short runs need a higher one.")
+    ] = None,
+    crop: Annotated[int | None, typer.Option(min=1, metavar="N", help="Training crop of segmentation, pixels.")] = None,
+    scales: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Shorter sides of training images of detection, pixels.")
+    ] = None,
+    scale: Annotated[int | None, typer.Option(min=1, metavar="N", help="The same of its test images.")] = None,
+    zoom: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="X", help="Scale of all images; below 1 for backbones trained at 64 pixels."),
+    ] = None,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate runs on PASCAL VOC.
+
+    The numbers of the paper's Table 3 are printed beside them.
+
+    classification: logistic regression on frozen conv5, trained on VOC2007 trainval, evaluated on test.
+
+    detection: Fast R-CNN on the backbone, fine-tuned on the same images. Its proposals take about a second per image
+    and are kept in a folder beside the run.
+
+    segmentation: a fully convolutional network on the backbone, fine-tuned on VOC2012 train, evaluated on val.
+
+    By default detection and segmentation are fine-tuned at the paper's length, about a day on a GPU. The report of each
+    run is saved in its `evaluations` folder. The data sets are VOCdevkit/VOC2007 and VOCdevkit/VOC2012 below the data
+    root.
+    """
+    numbers = {"steps": steps, "seed": seed, "batch": batch, "lr": lr, "crop": crop, "scale": scale, "zoom": zoom}
+    settings: dict[str, Any] = {**numbers, "scales": None if scales is None else _parse_scales(scales)}
+    changes = {name: value for name, value in settings.items() if value is not None}
+    _require_settings(task, changes)
+    opened = open_runs(runs)
+    from codial.data import data_root as folder_of_sets
+
+    root = folder_of_sets(data_root)
+    options = {"progress": not quiet, "device": device}
+    reports = {name: TASKS[task].measure(run, root, changes, options) for name, run in opened.items()}
+    _print(task, opened, reports)
+
+
+def _parse_scales(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise CodialError(f"--scales is {text!r}; expected integers separated by commas, such as 480,600.") from None
+
+
+def _require_settings(task: str, changes: dict[str, Any]) -> None:
+    """Check that a task has all the settings that were given."""
+    valid = TASKS[task].settings
+    for name in changes:
+        if name not in valid:
+            names = ", ".join(f"--{each}" for each in valid) or "none of them"
+            raise CodialError(f"{task} has no --{name}; of the tasks' settings it has {names}.")
+
+
+def _print(task: str, runs: "dict[str, Run]", reports: "dict[str, TransferReport]") -> None:
+    """Print the result of each run with the paper's, the images and the protocols."""
+    from codial.results import paper
+
+    rows = []
+    for name, run in runs.items():
+        printed = paper.printed_transfer(run.config.name.split("/")[0], TASKS[task].column)
+        rows.append([name, f"{reports[name].value:.1f}", "-" if printed is None else f"{printed:.1f}"])
+    last = list(reports.values())[-1]
+    print(format_table([["run", f"{last.metric} in percent", "paper (Table 3)"], *rows]))
+    print(f"\nTrained on {last.train}, evaluated on {last.test}.")
+    for protocol in dict.fromkeys(report.protocol for report in reports.values()):  # val may select other settings
+        names = [name for name, report in reports.items() if report.protocol == protocol]
+        print(fill(f"Protocol of {', '.join(names)}: {protocol}.", 100))
+
+
+def _classification(run: "Run", root: Path, changes: dict[str, Any], options: dict[str, Any]) -> "TransferReport":
+    from codial.data.datasets import voc
+    from codial.evaluate.transfer import classify
+
     train, val, test = (voc.read(root, split, size=run.config.views.size) for split in ("train", "val", "test"))
     return classify(run, train, val, test, **options).report
 
 
-def _detection(run: Run, root: Path, changes: dict[str, Any], options: dict[str, Any]) -> TransferReport:
-    train, val, test = (voc.annotated(root, split) for split in ("train", "val", "test"))
+def _detection(run: "Run", root: Path, changes: dict[str, Any], options: dict[str, Any]) -> "TransferReport":
+    from codial.data.datasets import voc
+    from codial.evaluate.transfer import DetectionConfig, detect
+
+    train, val, test = (voc.read_annotations(root, split) for split in ("train", "val", "test"))
     return detect(run, [*train, *val], test, DetectionConfig(**changes), **options).report
 
 
-def _segmentation(run: Run, root: Path, changes: dict[str, Any], options: dict[str, Any]) -> TransferReport:
-    train, val = (voc.segmented(root, split) for split in ("train", "val"))
+def _segmentation(run: "Run", root: Path, changes: dict[str, Any], options: dict[str, Any]) -> "TransferReport":
+    from codial.data.datasets import voc
+    from codial.evaluate.transfer import SegmentationConfig, segment
+
+    train, val = (voc.list_segmented(root, split) for split in ("train", "val"))
     return segment(run, train, val, SegmentationConfig(**changes), **options).report
 
 
 class _Task(NamedTuple):
-    """How a task is measured: of a run, the data root, changed settings, and progress and device."""
+    """How a task is measured: of a run, with the data root, changed settings, and options of progress and device."""
 
-    measure: Callable[[Run, Path, dict[str, Any], dict[str, Any]], TransferReport]
+    measure: "Callable[[Run, Path, dict[str, Any], dict[str, Any]], TransferReport]"
     column: str  # of the paper's Table 3
-    settings: tuple[str, ...]  # that it takes
+    settings: tuple[str, ...]  # that can be changed
 
 
 TASKS = {
@@ -58,50 +143,3 @@ TASKS = {
     "detection": _Task(_detection, "voc2007 detection", ("steps", "seed", "lr", "scales", "scale")),
     "segmentation": _Task(_segmentation, "voc2012 segmentation", ("steps", "seed", "batch", "lr", "crop", "zoom")),
 }
-
-
-def _whole_numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
-_METAVARS = {int: "N", float: "X", _whole_numbers: "N,N"}
-_SETTINGS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "steps": (int, "of fine-tuning"),
-    "seed": (int, "of order, crops and boxes"),
-    "batch": (int, "pictures a step"),
-    "lr": (float, "the first learning rate; short runs need a higher one"),
-    "crop": (int, "pixels a side of what segmentation learns from"),
-    "scales": (_whole_numbers, "shorter sides in pixels that detection learns from"),
-    "scale": (int, "the shorter side that detection is judged at"),
-    "zoom": (float, "times the pictures' size, less for trunks trained at 64 pixels"),
-}
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what can be typed after `codial transfer`, but for the data root, the device and --quiet."""
-    parser.add_argument("task", metavar="TASK", choices=tuple(TASKS), help=", ".join(TASKS))
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
-    for name, (kind, text) in _SETTINGS.items():
-        parser.add_argument(f"--{name}", metavar=_METAVARS[kind], type=kind, help=text)
-
-
-def run(given: argparse.Namespace) -> None:
-    """Measure one task of each run, and print the numbers with the paper's beside them."""
-    task = TASKS[given.task]
-    changes = {name: getattr(given, name) for name in _SETTINGS if getattr(given, name) is not None}
-    if other := sorted(set(changes) - set(task.settings)):
-        takes = ", ".join(f"--{name}" for name in task.settings) or "none of them"
-        raise CodialError(f"{given.task} takes no --{other[0]}; of the tasks' settings it takes {takes}.")
-    runs = by_name(open_run(folder) for folder in given.runs)
-    options = {"progress": not given.quiet, "device": given.device}
-    root, rows, reports = data_root(given.data_root), [], []
-    for name, each in runs.items():
-        reports.append(task.measure(each, root, changes, options))
-        printed = paper.transferred(each.config.name.split("/")[0], task.column)
-        rows.append([name, f"{reports[-1].value:.1f}", "-" if printed is None else f"{printed:.1f}"])
-    last = reports[-1]
-    print(laid_out([["run", f"{last.metric} in percent", "the paper's (Table 3)"], *rows]))
-    print(f"\nLearnt from {last.train}, judged on {last.test}.")
-    for protocol in dict.fromkeys(report.protocol for report in reports):  # they may differ in a setting chosen on val
-        of = [name for name, report in zip(runs, reports, strict=True) if report.protocol == protocol]
-        print(fill(f"Protocol of {', '.join(of)}: {protocol}.", 100))

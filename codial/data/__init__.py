@@ -1,8 +1,8 @@
-"""Pictures in memory or on disk: `load_images(name_or_folder, split)` returns an `ImageSet` or `PictureFiles`."""
+"""Images in memory or on disk: `load_images(name_or_folder, split)` returns an `ImageSet` or `ImageFiles`.
 
-from codial.data.files import PictureFiles
-from codial.data.images import ImageSet
-from codial.data.pictures import Pictures
-from codial.data.registry import SETS, data_root, describe, load_images
+Names are imported when they are first used (see `__init__.pyi`), so that listing data sets needs no torch.
+"""
 
-__all__ = ["SETS", "ImageSet", "PictureFiles", "Pictures", "data_root", "describe", "load_images"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

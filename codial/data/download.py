@@ -1,140 +1,154 @@
-"""Public sets, downloaded into their official layouts; of the others, how to get them."""
+"""Download public data sets into their official layouts."""
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import NamedTuple
 
-from codial.data import celeba, cifar, cifar100, imagenet, places205, stl10, tiny_imagenet, voc
-from codial.data.fetch import Remote, fetch, from_drive, over_http
-from codial.data.unpack import unpack
+import pooch
+
+from codial.data.catalog import find_entry
 from codial.errors import CodialError
 
-TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"  # torchvision has no such set
-TINY_COUNTS = {"train": 100_000, "val": 10_000, "test": 10_000}  # pictures, for no sum of the archive is published
+_TIMEOUT = 60  # seconds without a byte
+_BLOCK = 2**18  # bytes read at a time
 _ARCHIVES = (".zip", ".tar", ".gz")
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    locate: Callable[[Path], Path]  # the set's folder, of the data root
-    inner: str  # that folder as the archives have it
-    files: Callable[[], list[Remote]]
-    archives_in: str = "."  # where they are unpacked, for those that have not the set's folder in them
-    complaint: Callable[[Path], str] = lambda folder: ""  # of the unpacked folder
+class File(NamedTuple):
+    """A file to download: an archive, or a list that lies beside the images."""
+
+    name: str
+    md5: str
+    prefix: str  # of the address, which ends with the name
+
+    @property
+    def url(self) -> str:
+        """The address."""
+        return self.prefix + self.name
 
 
-@dataclass(frozen=True)
-class _ByHand:
-    locate: Callable[[Path], Path]
-    told: str  # with {folder}
+_TORONTO = "https://www.cs.toronto.edu/~kriz/"
+_STANFORD = "http://ai.stanford.edu/~acoates/stl10/"
+_OXFORD = "https://thor.robots.ox.ac.uk/pascal/VOC/"
+_DRIVE = "https://drive.google.com/uc?id="  # the name follows as a fragment, which the server does not see
+
+# Addresses and MD5 are those of torchvision; Tiny-ImageNet's MD5 is the one in general use.
+FILES = {
+    "cifar10": (File("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", _TORONTO),),
+    "cifar100": (File("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", _TORONTO),),
+    "stl10": (File("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb", _STANFORD),),
+    "tiny-imagenet": (
+        File("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de", "http://cs231n.stanford.edu/"),
+    ),
+    "celeba": (
+        File("img_align_celeba.zip", "00d2c5bc6d35e252742224ab0c1e8fcb", f"{_DRIVE}0B7EVK8r0v71pZjFTYXZWM3FlRnM#"),
+        File("list_attr_celeba.txt", "75e246fa4810816ffd6ee81facbd244c", f"{_DRIVE}0B7EVK8r0v71pblRyaVFSWGxPY0U#"),
+        File("list_eval_partition.txt", "d32c9cbf5e040fd4025c592c306e6668", f"{_DRIVE}0B7EVK8r0v71pY0NSMzRuSXJEVkk#"),
+    ),
+    "voc2007": (
+        File("VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64", f"{_OXFORD}voc2007/"),
+        File("VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f", f"{_OXFORD}voc2007/"),
+    ),
+    "voc2012": (File("VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd", f"{_OXFORD}voc2012/"),),
+}
+
+BY_HAND = {
+    "imagenet": "Register at image-net.org, request ILSVRC 2012 and download ILSVRC2012_img_train.tar,"
+    " ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz. Unpack the first to {folder}/train, and each of the"
+    " 1,000 archives in it to the folder of its name (train/n01440764/n01440764_18.JPEG); the second to {folder}/val,"
+    " flat or sorted into the same 1,000 folders; the third to {folder}/ILSVRC2012_devkit_t12.",
+    "places205": "Register at places.csail.mit.edu and download, of Places205, the resized images,"
+    " imagesPlaces205_resize.tar.gz, and the lists, trainvalsplit_places205.tar.gz. Unpack both to {folder}, so that"
+    " there are {folder}/trainvalsplit_places205/train_places205.csv and val_places205.csv, and the images in"
+    " {folder}/images256 or {folder}/data/vision/torralba/deeplearning/images256.",
+}
 
 
 def get(name: str, root: Path) -> None:
-    """Download a set, unless its folder is there. Nothing is to be downloaded for `photos`.
+    """Download and unpack a data set, unless its folder exists. `photos` needs no download.
 
-    The folder appears when all is downloaded, verified and unpacked. What an interruption leaves is gone on with.
+    Files are downloaded to the hidden folder `.NAME.download` beside the data set's folder. A file gets its name
+    there once its pinned MD5 is verified, and the data set's folder is renamed into place once all is unpacked. After
+    an interruption, files that were complete are kept, the one that was not is downloaded again.
 
     Args:
-        name: the set's.
-        root: the data root.
+        name: The data set.
+        root: The data root.
 
     Raises:
-        CodialError: the set is not given out freely (how to get it is told), or the network, the disk or a file fails.
+        CodialError: The name is unknown, the data set needs an account (the message says how to get it), the download
+            or its checksum failed, or the disk is full.
     """
-    recipe = _RECIPES.get(name)
-    if recipe is None or recipe.locate(root).is_dir():
+    entry = find_entry(name)
+    folder = entry.locate(root)
+    if folder.is_dir() or name == "photos":
         return
-    goal = recipe.locate(root)
-    if isinstance(recipe, _ByHand):
-        raise CodialError(f"{name} cannot be downloaded without an account. {recipe.told.format(folder=goal)}")
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    files = [fetch(remote, goal.parent) for remote in recipe.files()]
-    room = goal.with_name(f".{goal.name}.unpacking")
-    shutil.rmtree(room, ignore_errors=True)  # of a process that was killed
+    if name in BY_HAND:
+        raise CodialError(f"{name} cannot be downloaded without an account. {BY_HAND[name].format(folder=folder)}")
+    work = folder.with_name(f".{name}.download")
+    files = [_download(file, work) for file in FILES[name]]
     try:
-        _fill(room, recipe, files)
-        (room / recipe.inner).rename(goal)
-    except OSError as error:
+        unpacked = _unpack_all(files, work / "unpacked")
+        inner = unpacked / entry.folder  # as most archives have it; CelebA's have the content of the folder
+        (inner if inner.is_dir() else unpacked).rename(folder)
+    except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise CodialError(f"{name} could not be unpacked in {work}: {error}. Free disk space and try again.") from error
+    shutil.rmtree(work)
+
+
+def _download(file: File, folder: Path) -> Path:
+    """Download a file and verify its MD5; a verified file of an earlier call is kept."""
+    try:
+        path = pooch.retrieve(file.url, f"md5:{file.md5}", file.name, folder, downloader=_downloader(file.url))
+    except (OSError, ValueError) as error:
         raise CodialError(
-            f"{name} could not be unpacked in {goal.parent}: {error}. Make room, and try again."
+            f"{file.url} could not be downloaded to {folder}: {error}. Check the network, the free disk space and"
+            f" whether the address still leads to {file.name} (MD5 {file.md5}), then try again."
         ) from error
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-    for file in files:
-        file.unlink()
+    return Path(path)
 
 
-def _fill(room: Path, recipe: _Recipe, files: Sequence[Path]) -> None:
-    place = room / recipe.archives_in
-    place.mkdir(parents=True)
+def _downloader(url: str) -> Callable:
+    if url.startswith("https://drive.google.com"):
+        return _from_google_drive
+    return pooch.HTTPDownloader(progressbar=True, chunk_size=_BLOCK, timeout=_TIMEOUT)
+
+
+def _from_google_drive(url: str, output: str, _: object) -> None:
+    """Download through gdown, which passes Google's page about files that are too large to scan."""
+    try:
+        import gdown  # only CelebA needs it
+    except ImportError as error:
+        raise CodialError(
+            f"{url} is on Google Drive, which needs gdown ({error}): pip install gdown. Or download"
+            " img_align_celeba.zip, list_attr_celeba.txt and list_eval_partition.txt from"
+            " mmlab.ie.cuhk.edu.hk/projects/CelebA.html, and unpack them to `celeba/` in the data root."
+        ) from error
+    try:
+        gdown.download(url, str(output))
+    except Exception as error:  # its classes differ between versions; usually a quota of downloads is exceeded
+        raise OSError(error) from error
+
+
+def _unpack_all(files: list[Path], folder: Path) -> Path:
+    """Unpack archives, and copy other files, to a new folder."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted call
+    folder.mkdir()
     for file in files:
         if file.suffix in _ARCHIVES:
-            unpack(file, place)
+            _unpack(file, folder)
         else:
-            shutil.copyfile(file, place / file.name)
-    if complaint := recipe.complaint(room / recipe.inner):
-        raise CodialError(f"What was unpacked is not the whole set: {complaint}. Remove {files[0]} and try again.")
+            shutil.copy(file, folder)
+    return folder
 
 
-def _torchvision() -> ModuleType:
-    try:
-        from torchvision import datasets  # only here: reading works without torchvision
-    except (ImportError, RuntimeError) as error:
-        raise CodialError(f"The addresses of public sets are torchvision's, which fails: {error}.") from error
-    return datasets
-
-
-def _one_archive(kind: str) -> list[Remote]:
-    known = getattr(_torchvision(), kind)
-    return [Remote(known.filename, known.tgz_md5, partial(over_http, known.url))]
-
-
-def _voc_archives(*editions: str) -> list[Remote]:
-    known = [_torchvision().voc.DATASET_YEAR_DICT[edition] for edition in editions]
-    return [Remote(each["filename"], each["md5"], partial(over_http, each["url"])) for each in known]
-
-
-def _celeba_files() -> list[Remote]:
-    return [Remote(name, md5, partial(from_drive, key)) for key, md5, name in _torchvision().CelebA.file_list]
-
-
-def _tiny_archive() -> list[Remote]:
-    return [Remote("tiny-imagenet-200.zip", None, partial(over_http, TINY_IMAGENET))]
-
-
-def _tiny_complaint(folder: Path) -> str:
-    for split, count in TINY_COUNTS.items():
-        found = sum(1 for _ in (folder / split).rglob("*.JPEG"))
-        if found != count:
-            return f"{split} has {found} pictures, expected {count}"
-    return ""
-
-
-_RECIPES: dict[str, _Recipe | _ByHand] = {
-    "cifar10": _Recipe(cifar.locate, cifar.FOLDER, partial(_one_archive, "CIFAR10")),
-    "cifar100": _Recipe(cifar100.locate, cifar100.FOLDER, partial(_one_archive, "CIFAR100")),
-    "stl10": _Recipe(stl10.locate, stl10.FOLDER, partial(_one_archive, "STL10")),
-    "celeba": _Recipe(celeba.locate, celeba.FOLDER, _celeba_files, archives_in=celeba.FOLDER),
-    "voc2007": _Recipe(
-        partial(voc.locate, year=2007), "VOCdevkit/VOC2007", partial(_voc_archives, "2007", "2007-test")
-    ),
-    "voc2012": _Recipe(partial(voc.locate, year=2012), "VOCdevkit/VOC2012", partial(_voc_archives, "2012")),
-    "tiny-imagenet": _Recipe(tiny_imagenet.locate, tiny_imagenet.FOLDER, _tiny_archive, complaint=_tiny_complaint),
-    "imagenet": _ByHand(
-        imagenet.locate,
-        "Register at image-net.org, ask for ILSVRC 2012 and download ILSVRC2012_img_train.tar,"
-        " ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz. Unpack the first to {folder}/train, and each of the"
-        " 1,000 archives in it to the folder of its name (train/n01440764/n01440764_18.JPEG); the second to"
-        " {folder}/val, flat or sorted into the same 1,000 folders; the third to {folder}/ILSVRC2012_devkit_t12.",
-    ),
-    "places205": _ByHand(
-        places205.locate,
-        "Register at places.csail.mit.edu, and download of Places205 the resized pictures,"
-        " imagesPlaces205_resize.tar.gz, and the lists, trainvalsplit_places205.tar.gz. Unpack both to {folder}, so"
-        " that there are {folder}/trainvalsplit_places205/train_places205.csv and val_places205.csv, and the pictures"
-        " in {folder}/images256 or {folder}/data/vision/torralba/deeplearning/images256.",
-    ),
-}
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack within a folder: the `data` filter refuses links and paths that lead out, zip files have them ignored."""
+    pooch.get_logger().info("Unpacking '%s'.", archive)
+    if archive.suffix == ".zip":
+        shutil.unpack_archive(archive, folder)
+    else:
+        shutil.unpack_archive(archive, folder, filter="data")

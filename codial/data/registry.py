@@ -1,83 +1,21 @@
-"""Find pictures by name: the sets that codial knows, or a folder."""
+"""Load images by name: the data sets that codial knows, or a folder."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
-from codial.data import celeba, cifar, cifar100, folder, imagenet, photos, places205, stl10, tiny_imagenet, voc
-from codial.data.download import get
-from codial.data.images import ImageSet
-from codial.data.listed import KEEPS
-from codial.data.pictures import Pictures, check_whole
-from codial.data.splits import check_split, unknown
+from codial.data import download as downloads
+from codial.data.catalog import ENTRIES, Entry, find_entry
+from codial.data.checks import check_int, check_split, unknown_name
 from codial.errors import CodialError
 
+if TYPE_CHECKING:  # torch is imported once a data set is loaded
+    from codial.data.base import Dataset
+    from codial.data.in_memory import ImageSet
 
-class _Read(Protocol):
-    def __call__(
-        self, *, root: Path, split: str, size: int | None, limit: int | None, seed: int, strict: bool, keep: str
-    ) -> Pictures: ...
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """Reads a set that has one size of its own, and comes into memory."""
-
-    name: str
-    side: int  # pixels
-    chosen: Callable[[Path, str, int | None, int], ImageSet]  # of the data root, a split, a limit and a seed
-
-    def __call__(
-        self, *, root: Path, split: str, size: int | None, limit: int | None, seed: int, strict: bool, keep: str
-    ) -> ImageSet:
-        if size not in (None, self.side):
-            raise CodialError(
-                f"{self.name} is {self.side} pixels a side, not {size}; leave size out (views do the resizing)."
-            )
-        if keep == "files":
-            raise CodialError(f'{self.name} is read whole; leave keep out (keep="files" is for pictures in files).')
-        return self.chosen(root, split, limit, seed)
-
-
-class _Set(NamedTuple):
-    read: _Read
-    splits: tuple[str, ...]
-    status: Callable[[Path], str]  # of the data root
-    problems: Callable[[Path, str], list[str]]  # of the data root and a split
-
-
-def _whole(name: str, side: int, read: Callable[[Path, str], ImageSet]) -> _Whole:
-    def chosen(root: Path, split: str, limit: int | None, seed: int) -> ImageSet:
-        images = read(root, split)
-        return images if limit is None else images.subset(limit, seed)
-
-    return _Whole(name, side, chosen)
-
-
-def _voc(year: int) -> _Set:
-    return _Set(
-        partial(voc.read, year=year), voc.SPLITS, partial(voc.status, year=year), partial(voc.problems, year=year)
-    )
-
-
-_SETS = {
-    "photos": _Set(_whole("photos", photos.SIDE, photos.read), photos.SPLITS, photos.status, photos.problems),
-    "cifar10": _Set(_whole("cifar10", cifar.SIDE, cifar.read), cifar.SPLITS, cifar.status, cifar.problems),
-    "cifar100": _Set(
-        _whole("cifar100", cifar.SIDE, cifar100.read), cifar100.SPLITS, cifar100.status, cifar100.problems
-    ),
-    "stl10": _Set(_Whole("stl10", stl10.SIDE, stl10.read), stl10.SPLITS, stl10.status, stl10.problems),
-    "tiny-imagenet": _Set(tiny_imagenet.read, tiny_imagenet.SPLITS, tiny_imagenet.status, tiny_imagenet.problems),
-    "imagenet": _Set(imagenet.read, imagenet.SPLITS, imagenet.status, imagenet.problems),
-    "places205": _Set(places205.read, places205.SPLITS, places205.status, places205.problems),
-    "celeba": _Set(celeba.read, celeba.SPLITS, celeba.status, celeba.problems),
-    "voc2007": _voc(2007),
-    "voc2012": _voc(2012),
-}
-SETS = tuple(_SETS)
+SETS = tuple(ENTRIES)
+STORAGES = ("auto", "memory", "files")
 
 
 def load_images(
@@ -90,96 +28,115 @@ def load_images(
     seed: int = 0,
     strict: bool = False,
     download: bool = False,
-    keep: str = "auto",
-) -> Pictures:
-    """Load the pictures of a named set or of a folder.
+    storage: str = "auto",
+) -> "Dataset":
+    """Load the images of a named data set or of a folder.
 
     Args:
-        source: a name of `SETS`, or the path of a folder. A string that is a name means the set, a `Path` always the
-            folder ("./photos" does, too).
-        split: one of the set's, mostly "train" and "test"; of a folder also "val", where it has one, and "all".
-        root: where the named sets lie; without it the environment variable CODIAL_DATA, then `data/` of the project.
-        size: in pixels a side, of pictures that lie in files (of a folder's 96 if None). Sets of one size keep their
-            own: leave it None.
-        limit: how many pictures at most, chosen at random, every class by its share; None means all.
-        seed: of that choice, 0 or more.
-        strict: of pictures in files: one that does not decode is an error, not skipped with a warning.
-        download: fetch a public set first if it is missing.
-        keep: "memory" decodes all pictures at once; "files" decodes each file whenever it is asked for;
-            "auto" takes "files" when all would fill more than 4 GiB (`codial.data.listed.MEMORY_LIMIT`).
+        source: One of `SETS`, or the path of a folder. A string that is a name means the data set, a `Path` always
+            means the folder (as does "./photos").
+        split: Usually "train" or "test"; of a folder also "all", and "val" if it has a `val` folder.
+        root: The folder of the named data sets; defaults to the environment variable CODIAL_DATA, then to `data/` of
+            the project.
+        size: Side in pixels to which image files are resized and cropped; defaults to the data set's own (96 for a
+            folder). Data sets of one size cannot be resized: leave it None.
+        limit: Maximum number of images, a random sample stratified by class; None loads all.
+        seed: Seed of that sample, at least 0.
+        strict: Raise an error for an image file that cannot be decoded, instead of skipping it with a warning.
+        download: Download a public data set first if it is missing.
+        storage: "memory" decodes all images at once, "files" decodes each file when it is requested, "auto" uses
+            "files" if the images would take more than 4 GiB (`codial.data.file_list.MEMORY_LIMIT`).
 
     Returns:
-        The set: an `ImageSet` (images [N, 3, H, W] uint8, labels [N] int64), or `PictureFiles` where it stays on disk.
+        An `ImageSet` (images [N, 3, H, W] uint8, labels [N] int64), or `ImageFiles` for images that stay on disk.
 
     Raises:
-        CodialError: whatever the caller can mend: an unknown name or split, missing or damaged files, a size that the
-            set does not have, a number or a word out of range.
+        CodialError: An unknown name or split, missing or damaged files, a size that the data set does not have, or
+            an argument out of range.
     """
-    if keep not in KEEPS:
-        raise CodialError(f"keep is {keep!r}; expected one of: {', '.join(KEEPS)}.")
+    if storage not in STORAGES:
+        raise CodialError(f"storage is {storage!r}; expected one of: {', '.join(STORAGES)}.")
     if limit is not None:
-        check_whole("limit", limit, least=1)
-        check_whole("seed", seed, least=0)
-    if not isinstance(source, str) or source not in _SETS:
-        return folder.read(_as_folder(source), split, size=size, limit=limit, seed=seed, strict=strict, keep=keep)
-    named = _SETS[source]
-    check_split(split, named.splits, source)
-    place = data_root(root)
+        check_int("limit", limit, minimum=1)
+        check_int("seed", seed, minimum=0)
+    if not isinstance(source, str) or source not in ENTRIES:
+        folder = _as_folder(source)
+        reader = import_module("codial.data.datasets.image_folder")
+        return reader.read(folder, split, size=size, limit=limit, seed=seed, strict=strict, storage=storage)
+    entry = ENTRIES[source]
+    check_split(split, entry.splits, source)
     if download:
-        get(source, place)
-    return named.read(root=place, split=split, size=size, limit=limit, seed=seed, strict=strict, keep=keep)
+        downloads.get(source, data_root(root))
+    if entry.image_size is not None:
+        return _load_fixed_size(entry, data_root(root), split, size, limit, seed, storage)
+    options = {"size": size, "limit": limit, "seed": seed, "strict": strict, "storage": storage}
+    return import_module(entry.module).read(data_root(root), split, **entry.arguments, **options)
 
 
 def describe(name: str, root: str | Path | None = None) -> str:
-    """Say in one line whether a named set is there, and otherwise how to get it.
+    """Return in one line whether a named data set is present, and otherwise how to get it.
 
     Raises:
-        CodialError: no set has this name.
+        CodialError: No data set has this name.
     """
-    splits_of(name)
-    return f"{name}: {_SETS[name].status(data_root(root))}"
+    return f"{name}: {find_entry(name).status(data_root(root))}"
 
 
 def splits_of(name: str) -> tuple[str, ...]:
-    """Return a named set's splits.
+    """Return the splits of a named data set.
 
     Raises:
-        CodialError: no set has this name.
+        CodialError: No data set has this name.
     """
-    if name not in _SETS:
-        raise unknown("set", name, SETS)
-    return _SETS[name].splits
+    return find_entry(name).splits
 
 
 def problems(name: str, split: str, root: str | Path | None = None) -> list[str]:
-    """Say what is missing or broken in a split of a named set, a line each; no picture is decoded.
+    """List what is missing or damaged in a split of a named data set, without decoding images.
 
     Raises:
-        CodialError: no set has this name, or the set no such split.
+        CodialError: No data set has this name, or it has no such split.
     """
-    check_split(split, splits_of(name), name)
-    return _SETS[name].problems(data_root(root), split)
+    entry = find_entry(name)
+    check_split(split, entry.splits, name)
+    return import_module(entry.module).problems(data_root(root), split, **entry.arguments)
 
 
-def is_absent(found: list[str]) -> bool:
-    """Say whether problems are those of a split that is not there at all: that its list, or its first file, is not."""
-    return len(found) == 1 and "does not exist" in found[0]
+def is_absent(problems: list[str]) -> bool:
+    """Return whether the problems of a split are that it is not there at all: its list or its files do not exist."""
+    return len(problems) == 1 and "does not exist" in problems[0]
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """Return the folder of the named sets: the argument, CODIAL_DATA, `data/` of the checkout, or `data/` here."""
-    chosen = root or os.environ.get("CODIAL_DATA")
-    if chosen:
-        return Path(chosen).expanduser()
+    """Return the folder of the named data sets.
+
+    It is the argument, else CODIAL_DATA, else `data/` of the checkout, else `data/` in the current folder.
+    """
+    given = root or os.environ.get("CODIAL_DATA")
+    if given:
+        return Path(given).expanduser()
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "data"
 
 
+def _load_fixed_size(
+    entry: Entry, root: Path, split: str, size: int | None, limit: int | None, seed: int, storage: str
+) -> "ImageSet":
+    if size not in (None, entry.image_size):
+        raise CodialError(
+            f"Images of {entry.name} are {entry.image_size} pixels a side, not {size}; leave size out (views are"
+            " resized when they are sampled)."
+        )
+    if storage == "files":
+        raise CodialError(f'{entry.name} is always read into memory; storage="files" is for data sets of image files.')
+    return import_module(entry.module).read(root, split, limit=limit, seed=seed)
+
+
 def _as_folder(source: str | Path) -> Path:
-    """Take a source that is no name for a folder; a bare word that is neither gets the error about names."""
+    """Return the path of a folder; a single word that is neither a name nor a folder gets the error about names."""
     if not isinstance(source, str | Path):
         raise CodialError(f"source is {source!r}; expected one of {', '.join(SETS)}, or the path of a folder.")
     path = Path(source).expanduser()
     if source == "" or (isinstance(source, str) and source == path.name and not path.exists()):
-        raise unknown("set or folder", source, SETS, hint="Or the path of a folder of pictures.")
+        raise unknown_name("data set or folder", source, SETS, hint="Or the path of a folder of images.")
     return path

@@ -1,13 +1,6 @@
-"""What a frozen trunk is worth: features, linear probes, retrieval, maps."""
+"""What a frozen backbone is worth: features, linear probes, retrieval, maps."""
 
-from codial.evaluate.beliefs import Belief, beliefs
-from codial.evaluate.cached import ProbeConfig
-from codial.evaluate.features import features, taps
-from codial.evaluate.looks import looks
-from codial.evaluate.older import GlobStatProbe, ZhangProbe
-from codial.evaluate.precision import average_precision, mean_average_precision
-from codial.evaluate.probe import PROTOCOLS, ProbeReport, probe
-from codial.evaluate.projection import (
+from codial.evaluate.embeddings import (
     LayerMap,
     agreement,
     map_aligned,
@@ -16,30 +9,37 @@ from codial.evaluate.projection import (
     project,
     trustworthiness,
 )
-from codial.evaluate.retrieval import Found, nearest, retrieve
+from codial.evaluate.features import features, layer_features
+from codial.evaluate.method_inputs import method_inputs
+from codial.evaluate.metrics.average_precision import average_precision, mean_average_precision
+from codial.evaluate.pretext_saliency import Prediction, predictions
+from codial.evaluate.probes.cached import ProbeConfig
+from codial.evaluate.probes.probe import PROTOCOLS, ProbeReport, probe
+from codial.evaluate.probes.zhang_globstat import GlobStatProbe, ZhangProbe
+from codial.evaluate.retrieval import RetrievalResult, nearest, retrieve
 
 __all__ = [
     "PROTOCOLS",
-    "Belief",
-    "Found",
     "GlobStatProbe",
     "LayerMap",
+    "Prediction",
     "ProbeConfig",
     "ProbeReport",
+    "RetrievalResult",
     "ZhangProbe",
     "agreement",
     "average_precision",
-    "beliefs",
     "features",
-    "looks",
+    "layer_features",
     "map_aligned",
     "map_features",
     "map_layers",
     "mean_average_precision",
+    "method_inputs",
     "nearest",
+    "predictions",
     "probe",
     "project",
     "retrieve",
-    "taps",
     "trustworthiness",
 ]

@@ -1,4 +1,4 @@
-"""Activations of a frozen trunk at any tap, for a whole set of pictures."""
+"""Features of a frozen backbone at any layer."""
 
 from collections.abc import Iterable
 
@@ -7,24 +7,24 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 from tqdm import tqdm
 
-from codial.data import Pictures
-from codial.models import Trunk
-from codial.pretrain import choose_device
-from codial.runs import Run
-from codial.views import plain_view
+from codial.data import Dataset
+from codial.models import Backbone
+from codial.runs.run import Run
+from codial.transforms import plain_view
+from codial.utils.devices import choose_device
 
-BATCH = 256  # pictures at a time
+BATCH = 256  # images at a time
 
 
-def trunk_of(source: Run | Trunk, device: str = "auto") -> Trunk:
-    """Return a run's last trunk on a device, "auto" being a GPU when there is one; or the trunk itself, where it is."""
-    return source if isinstance(source, Trunk) else source.trunk(device=choose_device(device))
+def backbone_of(source: Run | Backbone, device: str = "auto") -> Backbone:
+    """Return a run's latest backbone on a device ("auto" is a GPU if there is one); return a backbone unchanged."""
+    return source if isinstance(source, Backbone) else source.backbone(device=choose_device(device))
 
 
 @torch.no_grad()
-def taps(
-    source: Run | Trunk,
-    images: Pictures | Tensor,
+def layer_features(
+    source: Run | Backbone,
+    images: Dataset | Tensor,
     layers: Iterable[str],
     *,
     dims: int | None = None,
@@ -33,58 +33,59 @@ def taps(
     progress: bool = True,
     device: str = "auto",
 ) -> dict[str, Tensor]:
-    """Return a frozen trunk's activations, batch norm in evaluation mode, whole pictures resized to its size.
+    """Compute a frozen backbone's activations of images resized to its input size, batch norm in evaluation mode.
 
     Args:
-        source: a run or a trunk.
-        images: a set, or [N, 3, H, W] uint8.
-        layers: names of taps, such as "conv5" or "fc7".
-        dims: pool maps adaptively to about this many numbers each (never up); None leaves them whole.
+        source: a run or a backbone.
+        images: a dataset, or [N, 3, H, W] uint8.
+        layers: names of layers, such as "conv5" or "fc7".
+        dims: feature maps are pooled adaptively to about this many dimensions, never enlarged; None does not pool.
         pool: "avg" or "max".
-        mirror: pictures mirrored left and right.
-        progress: show a bar when it takes over two seconds.
-        device: of a run's trunk; "auto" is a GPU when there is one.
+        mirror: flip the images horizontally.
+        progress: show a progress bar after two seconds.
+        device: device of a run's backbone; "auto" is a GPU if there is one.
 
     Returns:
-        For each layer [N, C, h, w] (convolutions) or [N, F] (dense layers), float32, on the trunk's device.
+        For each layer [N, C, h, w] (convolutions) or [N, F] (dense layers), float32, on the backbone's device.
     """
-    trunk, names = trunk_of(source, device).eval(), list(layers)
-    place = next(trunk.parameters()).device
-    whole: dict[str, Tensor] = {}
+    backbone = backbone_of(source, device).eval()
+    names = list(layers)
+    backbone_device = next(backbone.parameters()).device
+    features: dict[str, Tensor] = {}
     batches = torch.arange(len(images)).split(BATCH)
     for indices in tqdm(batches, desc="features", delay=2, disable=not progress, leave=False):
-        batch = images.batch(indices) if isinstance(images, Pictures) else images[indices]
-        view = plain_view(batch.to(place), trunk.size)
-        found = trunk.taps(view.flip(-1) if mirror else view, names)
+        batch = images.batch(indices) if isinstance(images, Dataset) else images[indices]
+        view = plain_view(batch.to(backbone_device), backbone.size)
+        activations = backbone.features(view.flip(-1) if mirror else view, names)
         for name in names:
-            part = _pooled(found[name], dims, pool)
-            if name not in whole:  # filled in place, for parts to be joined would take the memory twice
-                whole[name] = part.new_empty(len(images), *part.shape[1:])
-            whole[name][indices[0] : indices[-1] + 1] = part
-    return whole
+            pooled = _pool(activations[name], dims, pool)
+            if name not in features:  # filled in place: concatenating batches would take twice the memory
+                features[name] = pooled.new_empty(len(images), *pooled.shape[1:])
+            features[name][indices[0] : indices[-1] + 1] = pooled
+    return features
 
 
 def features(
-    source: Run | Trunk,
-    images: Pictures | Tensor,
+    source: Run | Backbone,
+    images: Dataset | Tensor,
     layer: str = "fc7",
     *,
     progress: bool = True,
     device: str = "auto",
 ) -> Tensor:
-    """Return one tap's activations as vectors, [N, F] float32; the arguments are those of `taps`."""
-    return taps(source, images, (layer,), progress=progress, device=device)[layer].flatten(1)
+    """Return one layer's activations as vectors, [N, F] float32; arguments as in `layer_features`."""
+    return layer_features(source, images, (layer,), progress=progress, device=device)[layer].flatten(1)
 
 
 def pooled_side(channels: int, side: int, dims: int) -> int:
-    """Return the side that brings [channels, side, side] nearest to `dims` numbers without growing it.
+    """Return the side to which [channels, side, side] is pooled to have about `dims` dimensions; never enlarge.
 
-    For AlexNet at 224 pixels and 9,000 this gives the usual 9600, 9216, 9600, 9600 and 9216.
+    For AlexNet at 224 pixels and 9,000 dimensions, conv1 to conv5 get the usual 9600, 9216, 9600, 9600 and 9216.
     """
     return max(1, min(side, round((dims / channels) ** 0.5)))
 
 
-def _pooled(x: Tensor, dims: int | None, pool: str) -> Tensor:
+def _pool(x: Tensor, dims: int | None, pool: str) -> Tensor:
     if dims is None or x.ndim == 2:
         return x.float()
     side = pooled_side(x.shape[1], x.shape[-1], dims)

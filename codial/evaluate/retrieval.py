@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine similarity, the paper's Figure 4."""
+"""Nearest-neighbor retrieval by cosine similarity, as in the paper's Figure 4."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,59 +7,66 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from codial.data import Pictures
+from codial.data import Dataset
 from codial.errors import CodialError
-from codial.evaluate.features import features, trunk_of
-from codial.models import Trunk
-from codial.results import write_report
-from codial.runs import Run
+from codial.evaluate.features import backbone_of, features
+from codial.models import Backbone
+from codial.runs.reports import write_report
+from codial.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Found:
-    """The neighbours of each query, nearest first."""
+class RetrievalResult:
+    """The nearest neighbors of each query, nearest first.
 
-    indices: Tensor  # [Q, k] int64, places in the gallery
-    similarity: Tensor  # [Q, k] float32, cosine
-    related: Tensor  # [Q, k] bool: same label as the query; False where either has none
-    labelled: Tensor  # [Q] bool: queries that can be judged, for their label is known and so is all of the gallery's
+    Attributes:
+        indices: [Q, k] int64, indices into the gallery.
+        similarity: [Q, k] float32, cosine similarities.
+        relevant: [Q, k] bool, whether a neighbor has the query's label; False where either is unlabeled.
+        labeled: [Q] bool, queries that precision is computed over: those with a label, if the gallery is labeled.
+    """
 
-    def only(self, places: Sequence[int]) -> "Found":
-        """Return what was found for some of the queries."""
-        rows = list(places)
-        return Found(self.indices[rows], self.similarity[rows], self.related[rows], self.labelled[rows])
+    indices: Tensor
+    similarity: Tensor
+    relevant: Tensor
+    labeled: Tensor
+
+    def subset(self, indices: Sequence[int]) -> "RetrievalResult":
+        """Return the result of some of the queries."""
+        rows = list(indices)
+        return RetrievalResult(self.indices[rows], self.similarity[rows], self.relevant[rows], self.labeled[rows])
 
     @property
     def precision(self) -> float:
-        """Precision at k in percent: the part of judged queries' neighbours that are related; nan without any."""
-        return 100 * float(self.related[self.labelled].float().mean())
+        """Precision at k in percent: the share of labeled queries' neighbors that are relevant; NaN without any."""
+        return 100 * float(self.relevant[self.labeled].float().mean())
 
 
 def retrieve(
-    source: Run | Trunk,
-    gallery: Pictures,
-    queries: Pictures,
+    source: Run | Backbone,
+    gallery: Dataset,
+    queries: Dataset,
     k: int = 7,
     layer: str = "fc7",
     *,
     progress: bool = True,
     device: str = "auto",
-) -> Found:
-    """Find each query's nearest pictures in a gallery; a run's precision is also written to its `evaluations` folder.
+) -> RetrievalResult:
+    """Retrieve each query's nearest images from a gallery; a run's precision is also saved in its `evaluations` folder.
 
-    Precision is judged only where all of the gallery has labels: no unlabelled split gets into a report.
+    Precision is computed only if the gallery is completely labeled, so that no report is of an unlabeled split.
 
     Args:
-        source: a run or a trunk.
-        gallery: where to look.
-        queries: what to look for; pictures that are in the gallery too find themselves.
-        k: neighbours, 1 or more.
-        layer: the tap whose activations are compared; the paper takes fc7.
-        progress: show a bar when it takes over two seconds.
-        device: of a run's trunk; "auto" is a GPU when there is one.
+        source: a run or a backbone.
+        gallery: images to retrieve from.
+        queries: query images; one that is also in the gallery retrieves itself.
+        k: number of neighbors, at least 1.
+        layer: layer whose activations are compared; the paper uses fc7.
+        progress: show a progress bar after two seconds.
+        device: device of a run's backbone; "auto" is a GPU if there is one.
 
     Raises:
-        CodialError: k is not in [1, len(gallery)], or both sets have labels, of different classes.
+        CodialError: k is not in [1, len(gallery)], or gallery and queries have different classes.
     """
     if gallery.classes and queries.classes and gallery.classes != queries.classes:
         raise CodialError(
@@ -67,36 +74,38 @@ def retrieve(
         )
     if not 1 <= k <= len(gallery):
         raise CodialError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery.")
-    trunk = trunk_of(source, device)
-    kept, asked = (features(trunk, images, layer, progress=progress) for images in (gallery, queries))
-    similarity, indices = nearest(kept, asked, k)
-    wanted, got = queries.labels.unsqueeze(1), gallery.labels[indices]
-    judged = (queries.labels >= 0) & gallery.labelled
-    found = Found(indices, similarity, (wanted == got) & (wanted >= 0), judged)
-    if isinstance(source, Run) and bool(found.labelled.any()):
-        values = {"precision": found.precision, "k": k, "layer": layer}
+    backbone = backbone_of(source, device)
+    gallery_vectors = features(backbone, gallery, layer, progress=progress)
+    query_vectors = features(backbone, queries, layer, progress=progress)
+    similarity, indices = nearest(gallery_vectors, query_vectors, k)
+    labels = queries.labels.unsqueeze(1)
+    relevant = (labels == gallery.labels[indices]) & (labels >= 0)
+    result = RetrievalResult(indices, similarity, relevant, (queries.labels >= 0) & gallery.labeled)
+    if isinstance(source, Run) and bool(result.labeled.any()):
+        values = {"precision": result.precision, "k": k, "layer": layer}
         values |= {"gallery": gallery.describe(), "queries": queries.describe()}
         write_report(source, f"retrieval-{gallery.name}-{layer}", values)
-    return found
+    return result
 
 
 def nearest(gallery: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the cosine similarity and the index of each query's k nearest vectors, exact, with FAISS where installed.
+    """Return similarity and index of each query's k nearest vectors by cosine; exact search, by FAISS if installed.
 
     Args:
         gallery: [N, F] float.
         queries: [Q, F] float.
-        k: neighbours, at most N.
+        k: number of neighbors, at most N.
 
     Returns:
         Similarities [Q, k] float32 in descending order and indices [Q, k] int64, both on the CPU.
     """
-    kept, asked = (normalize(x.float(), dim=1).cpu() for x in (gallery, queries))
+    gallery = normalize(gallery.float(), dim=1).cpu()
+    queries = normalize(queries.float(), dim=1).cpu()
     try:
         import faiss
     except ImportError:
-        best = [(part @ kept.T).topk(k) for part in asked.split(1024)]
+        best = [(part @ gallery.T).topk(k) for part in queries.split(1024)]
         return torch.cat([b.values for b in best]), torch.cat([b.indices for b in best])
-    # An index would copy the gallery first.
-    similarity, indices = faiss.knn(asked.numpy(), kept.numpy(), k, metric=faiss.METRIC_INNER_PRODUCT)
+    # `knn` needs no index, which would copy the gallery.
+    similarity, indices = faiss.knn(queries.numpy(), gallery.numpy(), k, metric=faiss.METRIC_INNER_PRODUCT)
     return torch.from_numpy(similarity), torch.from_numpy(indices)

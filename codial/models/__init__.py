@@ -1,47 +1,50 @@
-"""The trunk and the small networks on top of it."""
+"""Backbones with named layers, and the heads and auxiliary networks that methods put on top of them."""
 
-from codial.config import CmcOptions, Config, DeepClusterOptions
-from codial.models.alexnet import AlexNet, width_of
+from codial.config import Config
+from codial.models.alexnet import AlexNet, scale_width
 from codial.models.autoencoder import Autoencoder
+from codial.models.backbone import CONV_LAYERS, LAYERS, Backbone
 from codial.models.critic import Critic
-from codial.models.head import StochasticHead, to_gaussian
-from codial.models.inpainting import Inpainter, PatchDiscriminator
-from codial.models.lab import LabHalves, to_lab
-from codial.models.norm import synchronise
-from codial.models.repair import Repair, damage, enlarge
-from codial.models.sobel import SobelAlexNet
-from codial.models.trunk import CONV_TAPS, TAPS, Trunk
-from codial.models.vgg import SHRINK, Vgg
+from codial.models.inpainter import Inpainter, PatchDiscriminator
+from codial.models.lab_alexnet import LabAlexNet, to_lab
+from codial.models.repair_network import RepairNetwork, drop_cells, upsample_mask
+from codial.models.sobel_alexnet import SobelAlexNet
+from codial.models.stochastic_head import StochasticHead, to_gaussian
+from codial.models.sync_batchnorm import synchronize_batchnorm
+from codial.models.vgg import VGG_STRIDE, Vgg
 
 __all__ = [
-    "CONV_TAPS",
-    "SHRINK",
-    "TAPS",
+    "CONV_LAYERS",
+    "LAYERS",
+    "VGG_STRIDE",
     "AlexNet",
     "Autoencoder",
+    "Backbone",
     "Critic",
     "Inpainter",
-    "LabHalves",
+    "LabAlexNet",
     "PatchDiscriminator",
-    "Repair",
+    "RepairNetwork",
     "SobelAlexNet",
     "StochasticHead",
-    "Trunk",
     "Vgg",
-    "build_trunk",
-    "damage",
-    "enlarge",
-    "synchronise",
+    "build_backbone",
+    "drop_cells",
+    "scale_width",
+    "synchronize_batchnorm",
     "to_gaussian",
     "to_lab",
-    "width_of",
+    "upsample_mask",
 ]
 
 
-def build_trunk(config: Config) -> Trunk:
-    """Return the trunk of the system that `config.objective` asks for, initialised from torch's random state."""
-    if isinstance(config.objective, DeepClusterOptions) and config.objective.sobel:
-        return SobelAlexNet(config.model, config.views.size)
-    if isinstance(config.objective, CmcOptions):
-        return LabHalves(config.model, config.views.size)
-    return AlexNet(config.model, config.views.size)
+_BY_INPUT: dict[str, type[AlexNet] | type[SobelAlexNet] | type[LabAlexNet]] = {
+    "rgb": AlexNet,
+    "lab": LabAlexNet,
+    "sobel": SobelAlexNet,
+}
+
+
+def build_backbone(config: Config) -> Backbone:
+    """Return the backbone for the input of `config.method`, initialized from torch's global random state."""
+    return _BY_INPUT[config.method.input](config.model, config.views.size)

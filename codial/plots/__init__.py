@@ -1,1 +1,1 @@
-"""Pure functions from data to a matplotlib Figure: the only package that imports matplotlib."""
+"""Functions that return matplotlib Figures; the only package that imports matplotlib."""

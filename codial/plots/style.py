@@ -1,7 +1,7 @@
-"""How every figure of the workbench looks: sizes, colours, pictures in axes, and the way to PNG.
+"""The common style of all figures: sizes, colors, images in axes, and rendering.
 
-Figures are bare `matplotlib.figure.Figure`s: no pyplot, no display, no global state, so that a widget's callback may
-draw one on a thread of its own. Only the rendering itself takes a lock.
+Figures are plain `matplotlib.figure.Figure`s without pyplot, display or global state, so that widget callbacks can draw
+in any thread. Only rendering takes a lock.
 """
 
 import io
@@ -19,17 +19,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
-# Told apart with any colour vision: Okabe and Ito's, less their yellow, which white swallows, and three that are as far
-# from these. What has a name here has its colour in every figure.
+# Colors that are distinct with any color vision: those of Okabe and Ito, without yellow, which is too faint on white,
+# and three that are equally far from them. A name in COLORS has the same color in every figure.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-GREY, BROWN, VIOLET = "#606060", "#662200", "#9922EE"
-PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, BROWN, VIOLET)  # for what has no colour of its own
-TICKS = {"right": "✓ ", "wrong": "✗ ", "": ""}  # before what is told of a verdict; "" where nobody can judge
-COLOURS = {
-    # systems
+GRAY, BROWN, VIOLET = "#606060", "#662200", "#9922EE"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, BROWN, VIOLET)  # for series without a color in COLORS
+TICKS = {"right": "✓ ", "wrong": "✗ ", "": ""}  # prefixes by outcome; "" where labels are missing
+COLORS = {
+    # methods
     "codial": BLUE,
-    "random": GREY,
+    "random": GRAY,
     "supervised": ORANGE,
     "rotnet": VERMILION,
     "decouple": SKY,
@@ -44,7 +44,7 @@ COLOURS = {
     "mi_js": GREEN,
     "skl": PURPLE,
     "beta": SKY,
-    # what is measured meanwhile
+    # monitors
     "pretext_accuracy": VERMILION,
     "knn": BLUE,
     "probe": ORANGE,
@@ -55,30 +55,30 @@ COLOURS = {
     "ramp": BLUE,
     "truth": BLACK,
     "estimate": BLUE,
-    "chance": GREY,
+    "chance": GRAY,
     "query": BLUE,
     "right": GREEN,
     "wrong": VERMILION,
 }
 TITLE, LABEL, SMALL = 11, 10, 8.5  # points
-WIDTH = 7.45  # inches, which are shown in full beside the list of files of JupyterLab at 1280 pixels
+WIDTH = 7.45  # inches, which fit beside JupyterLab's file browser at 1280 pixels
 _RENDERING = Lock()  # matplotlib's text layout keeps caches that two threads must not fill at once
 
 
-def new_figure(width: float, height: float, own_layout: bool = True) -> Figure:
-    """Return an empty white figure of that size in inches.
+def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
+    """Return an empty white figure.
 
     Args:
-        width: in inches.
-        height: in inches.
-        own_layout: let it make room for titles and labels itself, which doubles the time that drawing takes.
+        width: Width in inches.
+        height: Height in inches.
+        constrained: Whether to use matplotlib's constrained layout, which doubles the drawing time.
     """
-    layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.07) if own_layout else None  # inches
+    layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.07) if constrained else None  # inches
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, np.ndarray]:
-    """Return a figure of that size in inches and its axes for curves, an array [rows, columns]."""
+    """Return a figure of a size in inches and its axes for curves, an array [rows, columns]."""
     figure = new_figure(width, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     for each in axes.flat:
@@ -87,7 +87,7 @@ def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tu
 
 
 def curve_axes(axes: Axes) -> Axes:
-    """Dress axes for curves: no box, a faint grid, small numbers."""
+    """Style axes for curves: no box, a faint grid, small tick labels."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -96,9 +96,9 @@ def curve_axes(axes: Axes) -> Axes:
 
 
 def log_scale(axes: Axes) -> Axes:
-    """Make the upright axis logarithmic, with plain numbers at its ticks; what it shows is to be drawn before.
+    """Make the y axis logarithmic with plain numbers at its ticks; call it after drawing.
 
-    Matplotlib's powers of ten take a third of the time that a live figure takes.
+    Matplotlib's powers of ten would take a third of the drawing time of a live figure.
     """
     axes.set_yscale("log")
     low, high = axes.get_ylim()
@@ -109,83 +109,82 @@ def log_scale(axes: Axes) -> Axes:
     return axes
 
 
-def picture_axes(axes: Axes) -> Axes:
-    """Dress axes for a picture: nothing but the picture."""
+def image_axes(axes: Axes) -> Axes:
+    """Style axes for an image: no ticks and no box."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     return axes
 
 
-def show_picture(axes: Axes, picture: Tensor, title: str = "") -> Axes:
-    """Put one picture, [3, H, W] uint8 or float in [0, 1], into axes, with a title above it.
+def show_image(axes: Axes, image: Tensor, title: str = "") -> Axes:
+    """Draw one image, [3, H, W] uint8 or float in [0, 1], in axes, with a title above it.
 
-    One unit of the axes is one pixel, and a pixel's centre is a whole number, so that boxes and points in the package's
-    coordinates can be drawn over it as they are.
+    One unit of the axes is one pixel and pixel centers are integers, so that boxes and points in the package's
+    coordinates can be drawn over it.
     """
-    axes.imshow(pixels(picture), interpolation="nearest")
-    picture_axes(axes)
+    axes.imshow(pixels(image), interpolation="nearest")
+    image_axes(axes)
     axes.set_title(title, fontsize=SMALL, pad=3)
     return axes
 
 
-def show_pictures(axes: Sequence[Axes] | np.ndarray, pictures: Tensor, titles: Sequence[str] = ()) -> None:
-    """Put pictures, [N, 3, H, W] uint8 or float in [0, 1], into the first N axes, and empty the axes left over."""
-    places = list(np.ravel(np.asarray(axes, dtype=object)))
-    for index, place in enumerate(places):
-        if index < len(pictures):
-            show_picture(place, pictures[index], titles[index] if index < len(titles) else "")
+def show_images(axes: Sequence[Axes] | np.ndarray, images: Tensor, titles: Sequence[str] = ()) -> None:
+    """Draw images, [N, 3, H, W] uint8 or float in [0, 1], in the first N axes, and hide the remaining ones."""
+    for index, each in enumerate(np.ravel(np.asarray(axes, dtype=object))):
+        if index < len(images):
+            show_image(each, images[index], titles[index] if index < len(titles) else "")
         else:
-            place.set_axis_off()
+            each.set_axis_off()
 
 
-def frame(axes: Axes, colour: str, width: float = 3) -> None:
-    """Draw a coloured frame, `width` points thick, round a picture."""
+def frame(axes: Axes, color: str, width: float = 3) -> None:
+    """Draw a colored frame, `width` points thick, around an image."""
     axes.spines[:].set_visible(True)
-    axes.spines[:].set(color=colour, linewidth=width)
+    axes.spines[:].set(color=color, linewidth=width)
 
 
-def run_colours(names: Sequence[str]) -> list[str]:
-    """Return a colour for each run: its system's, such as that of codial/photos; a spare one where that is taken."""
-    wanted = [COLOURS.get(name.split("/")[0].lower()) for name in names]
-    owned = [colour if colour not in wanted[:place] else None for place, colour in enumerate(wanted)]
-    spare = cycle([colour for colour in PALETTE if colour not in owned] or PALETTE)
-    return [colour or next(spare) for colour in owned]
+def run_colors(names: Sequence[str]) -> list[str]:
+    """Return a color for each run: that of its method, such as codial of codial/photos, or a spare one if taken."""
+    preferred = [COLORS.get(name.split("/")[0].lower()) for name in names]
+    unique = [color if color not in preferred[:index] else None for index, color in enumerate(preferred)]
+    spare = cycle([color for color in PALETTE if color not in unique] or PALETTE)
+    return [color or next(spare) for color in unique]
 
 
-def ink(colour: str) -> str:
-    """Return black or white, whichever is easier to read on a colour, #RRGGBB (by the luminance of WCAG 2)."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+def text_color(color: str) -> str:
+    """Return black or white, whichever has more contrast to a color #RRGGBB (by the luminance of WCAG 2)."""
+    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "black" if luminance + 0.05 > (1.05 * 0.05) ** 0.5 else "white"
 
 
-def pixels(picture: Tensor) -> np.ndarray:
-    """Return a picture, [3, H, W] uint8 or float in [0, 1], as matplotlib takes it: [H, W, 3] uint8."""
-    picture = picture.detach().cpu()
-    if picture.is_floating_point():
-        picture = picture.float().clamp(0, 1).mul(255).round()
-    return picture.byte().permute(1, 2, 0).numpy()  # [3, H, W] -> [H, W, 3]
+def pixels(image: Tensor) -> np.ndarray:
+    """Convert an image, [3, H, W] uint8 or float in [0, 1], for matplotlib: [H, W, 3] uint8."""
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        image = image.float().clamp(0, 1).mul(255).round()
+    return image.byte().permute(1, 2, 0).numpy()  # [3, H, W] -> [H, W, 3]
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """Render a figure to PNG bytes; safe to call from any thread.
+    """Render a figure to PNG bytes; thread-safe.
 
-    Drawn and encoded by hand, for `savefig` draws everything twice.
+    It is faster than `savefig`, which draws everything twice.
     """
     with _RENDERING:
         figure.set_dpi(dpi)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
-    picture.save(buffer, "png")
+    image.save(buffer, "png")
     return buffer.getvalue()
 
 
 def pdf(figure: Figure) -> bytes:
-    """Render a figure to the bytes of a PDF; safe to call from any thread."""
+    """Render a figure to PDF bytes; thread-safe."""
     buffer = io.BytesIO()
     with _RENDERING:
         FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})

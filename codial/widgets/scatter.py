@@ -1,9 +1,9 @@
-"""Maps in the browser, in which a lasso chooses pictures: what the page and Python tell each other.
+"""Linked scatter plots in the browser with a lasso: the traits shared by scatter.js and Python.
 
-Drawn on plain canvases by scatter.js, which anywidget carries to the page, and not by jupyter-scatter. That
-was tried: it works without a network and its lasso comes back, but it brings pandas and pyarrow (286 MB installed,
-115 MB of each kernel's memory), two megabytes of JavaScript for each map, and needs WebGL; and what is not chosen there
-fades, but keeps its colour. anywidget is 2 MB installed and 3 MB of memory.
+scatter.js draws on plain canvases and is carried to the page by anywidget (2 MB installed, 3 MB of memory).
+jupyter-scatter was tried and works without a network, too, but it brings pandas and pyarrow (286 MB installed, 115 MB
+of each kernel's memory) and two megabytes of JavaScript per map, needs WebGL, and fades unselected points instead of
+graying them.
 """
 
 from pathlib import Path
@@ -14,21 +14,22 @@ import traitlets
 
 
 class LinkedMaps(anywidget.AnyWidget):
-    """Maps of the same pictures side by side, with one selection.
+    """Maps of the same images side by side, with one selection.
 
-    A lasso chooses, with Shift adds; a click points at one picture. By keyboard, arrows walk from picture to picture,
-    Enter adds or removes it, Escape clears. Pictures are told by their numbers.
+    A lasso selects images, with Shift it adds to the selection; a click makes an image the current one. By keyboard,
+    the arrow keys move from image to image, Enter adds or removes the current one, and Escape clears the selection.
+    Images are referred to by their numbers.
     """
 
     _esm = Path(__file__).with_name("scatter.js").read_text()
 
     labels = traitlets.Bytes().tag(sync=True)  # [N] int32, a class or -1
-    classes: Any = traitlets.List().tag(sync=True)  # their names
-    looks: Any = traitlets.List().tag(sync=True)  # of each class marker and colour
-    reach: Any = traitlets.List([1.0, 1.0]).tag(sync=True)  # of the frame from (0, 0), across and up
-    panels: Any = traitlets.List().tag(sync=True)  # a title and points, [N, 2] float32 bytes, for each map
-    chosen: Any = traitlets.List().tag(sync=True)  # numbers
-    pointed = traitlets.Int(-1).tag(sync=True)  # a number, -1 for none
-    near: Any = traitlets.List().tag(sync=True)  # for each map the numbers of the pointed picture's neighbours
-    hovered = traitlets.Int(-1).tag(sync=True)  # the picture that the page asks for
-    thumb: Any = traitlets.Dict().tag(sync=True)  # and the answer: number, png
+    classes: Any = traitlets.List().tag(sync=True)  # names
+    styles: Any = traitlets.List().tag(sync=True)  # marker and color of each class
+    extent: Any = traitlets.List([1.0, 1.0]).tag(sync=True)  # largest |x| and |y| in the frame
+    panels: Any = traitlets.List().tag(sync=True)  # title and points, [N, 2] float32 bytes, of each map
+    selected: Any = traitlets.List().tag(sync=True)  # numbers
+    current = traitlets.Int(-1).tag(sync=True)  # the number of the current image, -1 for none
+    neighbors: Any = traitlets.List().tag(sync=True)  # numbers of the current image's neighbors in each map
+    hovered = traitlets.Int(-1).tag(sync=True)  # the number of the image whose thumbnail the page requests
+    thumbnail: Any = traitlets.Dict().tag(sync=True)  # the requested thumbnail: number, png

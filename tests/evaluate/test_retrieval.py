@@ -15,7 +15,7 @@ from codial.models import AlexNet
 
 
 def brute_force(gallery, queries, k):
-    """Cosine similarity of all with all, in float64."""
+    """Compute all cosine similarities in float64."""
     gallery, queries = (x.double().numpy() for x in (gallery, queries))
     gallery, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (gallery, queries))
     similarity = queries @ gallery.T
@@ -33,16 +33,16 @@ def backend(request, monkeypatch):
 
 
 @pytest.mark.parametrize("k", [1, 7, 200])
-def test_the_nearest_are_those_of_brute_force(k, backend, generator):
+def test_nearest_matches_brute_force(k, backend, generator):
     gallery, queries = torch.randn(200, 24, generator=generator), torch.randn(1500, 24, generator=generator)
     similarity, indices = nearest(gallery, queries, k)
     expected, order = brute_force(gallery, queries, k)
     np.testing.assert_allclose(similarity.numpy(), expected, atol=1e-5)
-    assert (indices.numpy() == order).mean() > 0.999, "but for ties within rounding"
+    assert (indices.numpy() == order).mean() > 0.999, "except for ties within rounding"
     assert (similarity.dtype, indices.dtype) == (torch.float32, torch.int64)
 
 
-def test_length_does_not_count_and_oneself_comes_first(backend, generator):
+def test_nearest_ignores_vector_length(backend, generator):
     gallery = torch.randn(50, 24, generator=generator)
     similarity, indices = nearest(gallery, gallery * torch.rand(50, 1, generator=generator) * 1e-4, 3)
     assert torch.equal(indices[:, 0], torch.arange(50))
@@ -51,38 +51,38 @@ def test_length_does_not_count_and_oneself_comes_first(backend, generator):
 
 
 @pytest.mark.parametrize("layer", ["conv3", "fc7"])
-def test_a_run_finds_what_brute_force_finds(layer, backend, tiny_run, photos):
-    trunk = tiny_run.trunk()
+def test_retrieve_matches_brute_force(layer, backend, tiny_run, photos):
+    backbone = tiny_run.backbone()
     gallery, queries = photos["train"], photos["test"]
-    found = codial.retrieve(trunk, gallery, queries, k=5, layer=layer, progress=False)
-    vectors = [codial.features(trunk, images, layer, progress=False) for images in (gallery, queries)]
+    found = codial.retrieve(backbone, gallery, queries, k=5, layer=layer, progress=False)
+    vectors = [codial.features(backbone, images, layer, progress=False) for images in (gallery, queries)]
     expected, _ = brute_force(*vectors, 5)
     np.testing.assert_allclose(found.similarity.numpy(), expected, atol=1e-5)
     same = gallery.labels.numpy()[found.indices.numpy()] == queries.labels.numpy()[:, None]
-    assert np.array_equal(found.related.numpy(), same)
+    assert np.array_equal(found.relevant.numpy(), same)
     assert found.precision == pytest.approx(100 * same.mean())
     by_run = codial.retrieve(tiny_run, gallery, queries, k=5, layer=layer, progress=False, device="cpu")
     assert torch.equal(by_run.indices, found.indices)
 
 
-def test_random_weights_find_related_pictures_more_often_than_chance(photos, seed):
+def test_random_weights_retrieve_above_chance(photos, seed):
     torch.manual_seed(seed)
-    trunk = AlexNet(codial.preset("codial/photos").model, 48).eval()
-    found = codial.retrieve(trunk, photos["train"], photos["test"], k=7, progress=False)
+    backbone = AlexNet(codial.preset("codial/photos").model, 48).eval()
+    found = codial.retrieve(backbone, photos["train"], photos["test"], k=7, progress=False)
     assert found.precision > 25  # chance is an eighth, 12.5
     assert found.indices.shape == (160, 7)
 
 
-def test_pictures_without_labels_are_related_to_none(tiny_run, few):
-    unlabelled = ImageSet("mine", "all", few.images, torch.full((24,), -1), ())
-    for gallery, queries in ((unlabelled, few), (few, unlabelled), (unlabelled, unlabelled)):
+def test_unlabeled_images_are_not_relevant(tiny_run, few):
+    unlabeled = ImageSet("mine", "all", few.images, torch.full((24,), -1), ())
+    for gallery, queries in ((unlabeled, few), (few, unlabeled), (unlabeled, unlabeled)):
         found = codial.retrieve(tiny_run, gallery, queries, k=2, progress=False, device="cpu")
-        assert not found.related.any()
+        assert not found.relevant.any()
         assert math.isnan(found.precision)
 
 
-def test_a_gallery_without_labels_never_gets_into_a_report(tiny_run, few, tmp_path):
-    """Not even if it has the name of one with labels, as STL-10's unlabelled split has, or lacks a single label."""
+def test_unlabeled_gallery_writes_no_report(tiny_run, few, tmp_path):
+    """Also if it has the name of a labeled dataset, as STL-10's unlabeled split, or if a single label is missing."""
     shutil.copytree(tiny_run.folder, tmp_path / "run")
     run = codial.open_run(tmp_path / "run")
     options = {"k": 2, "progress": False, "device": "cpu"}
@@ -95,22 +95,22 @@ def test_a_gallery_without_labels_never_gets_into_a_report(tiny_run, few, tmp_pa
     assert {path: path.read_bytes() for path in (run.folder / "evaluations").glob("retrieval-*")} == reports
 
 
-def test_queries_without_a_label_are_not_counted(tiny_run, few):
+def test_unlabeled_queries_are_ignored_in_precision(tiny_run, few):
     labels = few.labels.clone()
     labels[::2] = -1
     queries = ImageSet("mine", "all", few.images, labels, few.classes)
     some, every = (codial.retrieve(tiny_run, few, each, k=2, progress=False, device="cpu") for each in (queries, few))
-    assert not some.related[::2].any()
-    assert some.precision == pytest.approx(100 * float(every.related[1::2].float().mean()))
+    assert not some.relevant[::2].any()
+    assert some.precision == pytest.approx(100 * float(every.relevant[1::2].float().mean()))
 
 
-def test_labels_of_other_classes_are_not_compared(tiny_run, few):
+def test_different_classes_raise(tiny_run, few):
     other = replace(few, classes=tuple(reversed(few.classes)), name="other")
     with pytest.raises(CodialError, match=r"^The classes differ: \('astronaut', .* in photos, \('tissue', .* in other"):
         codial.retrieve(tiny_run, few, other, k=2, progress=False)
 
 
 @pytest.mark.parametrize("k", [0, -1, 25])
-def test_k_out_of_range_is_refused(k, tiny_run, few):
+def test_k_out_of_range_raises(k, tiny_run, few):
     with pytest.raises(CodialError, match=rf"^k is {k}; expected 1 to 24, the size of the gallery"):
         codial.retrieve(tiny_run, few, few, k=k, progress=False)

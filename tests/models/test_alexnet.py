@@ -7,12 +7,12 @@ from torch import nn
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-from codial.models import CONV_TAPS, TAPS, AlexNet
+from codial.models import CONV_LAYERS, LAYERS, AlexNet
 
-SMALL = ModelConfig(width=0.05)  # eight channels a layer, sixteen in some
+SMALL = ModelConfig(width=0.05)  # 8 to 24 channels per layer
 
 
-def count(module):
+def parameter_count(module):
     return sum(p.numel() for p in module.parameters())
 
 
@@ -33,20 +33,20 @@ def count(module):
     ("width", "resolution", "size", "expected"),
     [(1.0, "low", 64, 35_906_272), (1.0, "full", 224, 56_877_792), (0.25, "low", 64, 2_254_264)],
 )
-def test_parameters_as_counted_by_hand(width, resolution, size, expected):
+def test_the_number_of_parameters_is_as_calculated(width, resolution, size, expected):
     with torch.device("meta"):
-        trunk = AlexNet(ModelConfig(width=width, resolution=resolution), size)
-    assert count(trunk) == expected
+        backbone = AlexNet(ModelConfig(width=width, resolution=resolution), size)
+    assert parameter_count(backbone) == expected
 
 
-def test_each_layer_as_counted_by_hand():
+def test_the_number_of_parameters_of_each_layer_is_as_calculated():
     with torch.device("meta"):
-        trunk = AlexNet(ModelConfig(), 64)
+        backbone = AlexNet(ModelConfig(), 64)
     norms = {"conv1": 192, "conv2": 512, "conv3": 768, "conv4": 768, "conv5": 512, "fc6": 8192, "fc7": 8192}
     kernels = [34_848, 307_200, 884_736, 663_552, 442_368, 16_777_216, 16_777_216]
-    found = {name: count(getattr(trunk, name)) for name in TAPS}
-    assert found == {name: kernel + norms[name] for name, kernel in zip(TAPS, kernels, strict=True)}
-    assert trunk.features == 4096
+    counts = {name: parameter_count(getattr(backbone, name)) for name in LAYERS}
+    assert counts == {name: kernel + norms[name] for name, kernel in zip(LAYERS, kernels, strict=True)}
+    assert backbone.feature_dim == 4096
 
 
 @pytest.mark.parametrize(
@@ -66,32 +66,32 @@ def test_each_layer_as_counted_by_hand():
 def test_maps_have_the_sides_of_the_layer_table(resolution, size, sides):
     """research/method.md, "Layer shapes"; fc6 reads all of conv5, or its pooled maps in the full form."""
     with torch.device("meta"):
-        trunk = AlexNet(ModelConfig(resolution=resolution), size)
-        found = trunk.taps(torch.zeros(2, 3, size, size))
+        backbone = AlexNet(ModelConfig(resolution=resolution), size)
+        features = backbone.features(torch.zeros(2, 3, size, size))
     first, second, last = sides
-    assert list(found) == list(TAPS)
+    assert list(features) == list(LAYERS)
     channels = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}
-    places = {"conv1": first, "conv2": second, "conv3": last, "conv4": last, "conv5": last}
-    for name in CONV_TAPS:
-        assert found[name].shape == (2, channels[name], places[name], places[name])
-    assert found["fc6"].shape == found["fc7"].shape == (2, 4096)
-    read = last if resolution == "low" else (last - 3) // 2 + 1
-    assert trunk.fc6[0].in_features == 256 * read**2
+    side = {"conv1": first, "conv2": second, "conv3": last, "conv4": last, "conv5": last}
+    for name in CONV_LAYERS:
+        assert features[name].shape == (2, channels[name], side[name], side[name])
+    assert features["fc6"].shape == features["fc7"].shape == (2, 4096)
+    input_side = last if resolution == "low" else (last - 3) // 2 + 1
+    assert backbone.fc6[0].in_features == 256 * input_side**2
 
 
-def test_classic_sizes_of_flat_maps():
-    """4096 numbers at 64 px; 9216 at 96 px and, after pool5, at 224."""
+def test_the_input_of_fc6_has_the_usual_dimensions():
+    """4096 at 64 px; 9216 at 96 px and, after pool5, at 224."""
     with torch.device("meta"):
-        found = [AlexNet(ModelConfig(), size).fc6[0].in_features for size in (32, 48, 64, 96)]
-        found.append(AlexNet(ModelConfig(resolution="full"), 224).fc6[0].in_features)
-    assert found == [1024, 2304, 4096, 9216, 9216]
+        inputs = [AlexNet(ModelConfig(), size).fc6[0].in_features for size in (32, 48, 64, 96)]
+        inputs.append(AlexNet(ModelConfig(resolution="full"), 224).fc6[0].in_features)
+    assert inputs == [1024, 2304, 4096, 9216, 9216]
 
 
-# Against numpy
+# Reference in NumPy
 
 
 def padded(x, kernel, stride, how):
-    """Zeros around [C, H, W]: `how` pixels, or as TensorFlow's "SAME": ceil(side / stride) outputs, odd one after."""
+    """Pad [C, H, W] with zeros: by `how` pixels, or as TensorFlow's "SAME" (an odd pixel goes after)."""
     if how != "same":
         return np.pad(x, ((0, 0), (how, how), (how, how)))
     both = []
@@ -116,8 +116,8 @@ def numpy_convolution(x, weight, stride, groups, how):
     return np.concatenate(parts)
 
 
-def numpy_taps(trunk, picture, low):
-    """The network of section 4 in float64: convolution, batch norm by running statistics, ReLU; no other layer."""
+def numpy_features(backbone, image, low):
+    """The network of section 4 in float64: convolution, batch norm with running statistics, ReLU."""
 
     def normed(x, norm):
         shape = (-1,) + (1,) * (x.ndim - 1)
@@ -131,24 +131,26 @@ def numpy_taps(trunk, picture, low):
         return windows(padded(x, 3, 2, "same" if low else 0), 3, 2).max((-2, -1))
 
     mean, std = (np.array(v).reshape(3, 1, 1) for v in (ModelConfig().mean, ModelConfig().std))
-    x, found = (picture - mean) / std, {}
+    x, features = (image - mean) / std, {}
     layers = (("conv1", 4, 1, 2), ("conv2", 1, 2, 2), ("conv3", 1, 1, 1), ("conv4", 1, 2, 1), ("conv5", 1, 2, 1))
     for name, stride, groups, padding in layers:
         x = pooled(x) if name in ("conv2", "conv3") else x
-        layer = getattr(trunk, name)
+        layer = getattr(backbone, name)
         weight = layer.conv.weight.detach().double().numpy()
-        x = found[name] = normed(numpy_convolution(x, weight, stride, groups, "same" if low else padding), layer.norm)
+        x = features[name] = normed(
+            numpy_convolution(x, weight, stride, groups, "same" if low else padding), layer.norm
+        )
     x = (x if low else pooled(x)).ravel()
     for name in ("fc6", "fc7"):
-        dense, norm, _ = getattr(trunk, name)
-        x = found[name] = normed(dense.weight.detach().double().numpy() @ x, norm)
-    return found
+        dense, norm, _ = getattr(backbone, name)
+        x = features[name] = normed(dense.weight.detach().double().numpy() @ x, norm)
+    return features
 
 
-def lively(trunk, generator):
-    """Give every layer weights and statistics that leave no part of it unseen."""
+def randomize(backbone, generator):
+    """Give every layer weights and statistics of which none is negligible."""
     with torch.no_grad():
-        for module in trunk.modules():
+        for module in backbone.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.weight.normal_(0, (2 / module.weight[0].numel()) ** 0.5, generator=generator)
             elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -159,96 +161,100 @@ def lively(trunk, generator):
                     (module.running_var, 0.5, 1.5),
                 ):
                     tensor.uniform_(low, high, generator=generator)
-    return trunk.eval()
+    return backbone.eval()
 
 
 @pytest.mark.parametrize(("resolution", "size"), [("low", 32), ("low", 37), ("low", 45), ("full", 64), ("full", 71)])
-def test_the_whole_network_is_numpys(resolution, size, generator):
-    trunk = lively(AlexNet(ModelConfig(width=0.05, resolution=resolution), size), generator)
-    picture = torch.rand(1, 3, size, size, generator=generator)
+def test_the_network_equals_the_numpy_reference(resolution, size, generator):
+    backbone = randomize(AlexNet(ModelConfig(width=0.05, resolution=resolution), size), generator)
+    image = torch.rand(1, 3, size, size, generator=generator)
     with torch.no_grad():
-        found = trunk.taps(picture)
-    expected = numpy_taps(trunk, picture[0].double().numpy(), resolution == "low")
-    for name in TAPS:
+        features = backbone.features(image)
+    expected = numpy_features(backbone, image[0].double().numpy(), resolution == "low")
+    for name in LAYERS:
         assert expected[name].std() > 0.01
-        np.testing.assert_allclose(found[name][0].numpy(), expected[name], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(features[name][0].numpy(), expected[name], atol=1e-4, rtol=1e-4)
 
 
 # Batch norm
 
 
-def test_every_layer_has_batch_norm_and_none_other_normalises():
-    trunk = AlexNet(ModelConfig(bn_eps=0.01, bn_momentum=0.2, width=0.05), 32)
-    norms = [m for m in trunk.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+def test_every_layer_has_batch_norm_and_no_other_normalization():
+    backbone = AlexNet(ModelConfig(bn_eps=0.01, bn_momentum=0.2, width=0.05), 32)
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert len(norms) == 7
     assert {(m.eps, m.momentum, m.affine, m.track_running_stats) for m in norms} == {(0.01, 0.2, True, True)}
-    kinds = {type(m) for m in trunk.modules()}
+    kinds = {type(m) for m in backbone.modules()}
     assert not kinds & {nn.LocalResponseNorm, nn.LayerNorm, nn.GroupNorm, nn.Dropout}
-    assert not any(m.bias is not None for m in trunk.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    assert not any(m.bias is not None for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear))
 
 
-def test_a_batch_is_normalised_in_training_and_not_in_evaluation(generator):
-    trunk = lively(AlexNet(SMALL, 32), generator)
-    pictures = torch.rand(6, 3, 32, 32, generator=generator)
+def test_batch_statistics_are_used_in_training_and_not_in_evaluation(generator):
+    backbone = randomize(AlexNet(SMALL, 32), generator)
+    images = torch.rand(6, 3, 32, 32, generator=generator)
     with torch.no_grad():
-        alone = torch.cat([trunk(p[None]) for p in pictures])
-        torch.testing.assert_close(trunk(pictures), alone, atol=1e-5, rtol=1e-4)
-        before = trunk.conv1.norm.running_mean.clone()
-        trunk.train()(pictures)
-    assert not torch.equal(before, trunk.conv1.norm.running_mean)
+        single = torch.cat([backbone(p[None]) for p in images])
+        torch.testing.assert_close(backbone(images), single, atol=1e-5, rtol=1e-4)
+        before = backbone.conv1.norm.running_mean.clone()
+        backbone.train()(images)
+    assert not torch.equal(before, backbone.conv1.norm.running_mean)
 
 
-def test_weights_start_as_globstats_do(seed):
-    """Truncated normals of 0.01 for kernels and 0.005 for matrices, cut at two deviations (which leaves 88 %)."""
+def test_weights_are_initialized_as_in_globstat(seed):
+    """Truncated normals with std 0.01 (kernels) and 0.005 (matrices), cut at 2 std, which leaves 88 % of the std."""
     torch.manual_seed(seed)
-    trunk = AlexNet(ModelConfig(width=0.25), 64)
-    for name in TAPS:
-        weight = (trunk.get_submodule(name).conv if name in CONV_TAPS else trunk.get_submodule(name)[0]).weight
-        sigma = 0.01 if name in CONV_TAPS else 0.005
+    backbone = AlexNet(ModelConfig(width=0.25), 64)
+    for name in LAYERS:
+        weight = (backbone.get_submodule(name).conv if name in CONV_LAYERS else backbone.get_submodule(name)[0]).weight
+        sigma = 0.01 if name in CONV_LAYERS else 0.005
         assert weight.abs().max() <= 2 * sigma
         assert weight.std().item() == pytest.approx(0.8796 * sigma, rel=0.03)
 
 
-# Taps
+# Features
 
 
-def test_the_output_is_fc7_and_the_colours_are_normalised_inside(generator):
-    trunk = lively(AlexNet(SMALL, 32), generator)
-    pictures = torch.rand(2, 3, 32, 32, generator=generator)
+def test_the_output_is_fc7_and_colors_are_normalized_inside(generator):
+    backbone = randomize(AlexNet(SMALL, 32), generator)
+    images = torch.rand(2, 3, 32, 32, generator=generator)
     with torch.no_grad():
-        torch.testing.assert_close(trunk(pictures), trunk.taps(pictures)["fc7"])
-        grey = torch.tensor(SMALL.mean).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-        trunk.conv1.norm.reset_running_stats()
-        nn.init.zeros_(trunk.conv1.norm.bias)
-        assert trunk.taps(grey, ("conv1",))["conv1"].abs().max() < 1e-5, "the mean colour is zero to the network"
+        torch.testing.assert_close(backbone(images), backbone.features(images)["fc7"])
+        gray = torch.tensor(SMALL.mean).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+        backbone.conv1.norm.reset_running_stats()
+        nn.init.zeros_(backbone.conv1.norm.bias)
+        assert backbone.features(gray, ("conv1",))["conv1"].abs().max() < 1e-5, "the mean color is normalized to zero"
 
 
-def test_only_what_is_asked_for_is_returned_in_the_networks_order(generator):
-    trunk = lively(AlexNet(SMALL, 32), generator)
-    pictures = torch.rand(2, 3, 32, 32, generator=generator)
+def test_only_requested_layers_are_returned_in_the_order_of_the_network(generator):
+    backbone = randomize(AlexNet(SMALL, 32), generator)
+    images = torch.rand(2, 3, 32, 32, generator=generator)
     with torch.no_grad():
-        every = trunk.taps(pictures)
-        some = trunk.taps(pictures, ["conv4", "conv1"])
-        trunk.conv5, trunk.fc6, trunk.fc7 = None, None, None  # no layer past the last is needed
-        assert list(trunk.taps(pictures, ("conv4",))) == ["conv4"]
+        features = backbone.features(images)
+        some = backbone.features(images, ["conv4", "conv1"])
+        backbone.conv5, backbone.fc6, backbone.fc7 = (
+            None,
+            None,
+            None,
+        )  # layers after the last requested one are not needed
+        assert list(backbone.features(images, ("conv4",))) == ["conv4"]
     assert list(some) == ["conv1", "conv4"]
-    for name, tap in some.items():
-        assert torch.equal(tap, every[name])
+    for name, activations in some.items():
+        assert torch.equal(activations, features[name])
 
 
 @pytest.mark.parametrize("names", [(), ("conv6",), ("fc7", "logits"), ("pool5",)])
-def test_an_unknown_layer_lists_the_known(names):
+def test_an_unknown_layer_is_refused_with_a_list_of_layers(names):
     with pytest.raises(CodialError, match=r"^Layers are \[.*\]; expected some of conv1, conv2, .*, fc6, fc7\.$"):
-        AlexNet(SMALL, 32).taps(torch.zeros(1, 3, 32, 32), names)
+        AlexNet(SMALL, 32).features(torch.zeros(1, 3, 32, 32), names)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (1, 1, 32, 32), (3, 32, 32), (1, 3, 32, 33)])
-def test_pictures_of_another_shape_are_refused(shape):
-    with pytest.raises(CodialError, match=r"^Pictures are \[.*\]; this trunk takes \[B, 3, 32, 32\]\.$"):
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(CodialError, match=r"^Images are \[.*\]; this backbone takes \[B, 3, 32, 32\]\.$"):
         AlexNet(SMALL, 32)(torch.zeros(shape))
 
 
-def test_the_full_form_says_how_large_pictures_must_be():
+def test_full_resolution_refuses_small_images():
     config = ModelConfig(width=0.05, resolution="full")
     AlexNet(config, 63)
     for size in (16, 32, 62):
@@ -257,11 +263,11 @@ def test_the_full_form_says_how_large_pictures_must_be():
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.37, 1.0, 1.5])
-def test_any_width_gives_channels_in_eights(width):
+def test_channels_are_multiples_of_eight_for_any_width(width):
     with torch.device("meta"):
-        trunk = AlexNet(ModelConfig(width=width), 16)
-    for full, name in zip((96, 256, 384, 384, 256), CONV_TAPS, strict=True):
-        channels = getattr(trunk, name).conv.out_channels
+        backbone = AlexNet(ModelConfig(width=width), 16)
+    for full, name in zip((96, 256, 384, 384, 256), CONV_LAYERS, strict=True):
+        channels = getattr(backbone, name).conv.out_channels
         assert channels % 8 == 0
         assert abs(channels - full * width) <= 4 or channels == 8
-    assert trunk(torch.zeros(2, 3, 16, 16, device="meta")).shape == (2, trunk.features)
+    assert backbone(torch.zeros(2, 3, 16, 16, device="meta")).shape == (2, backbone.feature_dim)

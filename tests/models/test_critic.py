@@ -11,7 +11,7 @@ def critic():
     return Critic(6, hidden=20)
 
 
-def plain(critic):
+def concatenated(critic):
     """The perceptron on concatenated codes, [2 Z -> H -> H -> 1], with the critic's weights."""
     first = nn.Linear(12, 20)
     middle, last = (layer for layer in critic.tail if isinstance(layer, nn.Linear))
@@ -21,29 +21,29 @@ def plain(critic):
     return nn.Sequential(first, nn.ReLU(), middle, nn.ReLU(), last)
 
 
-def test_it_is_a_plain_perceptron_on_the_concatenation(critic, generator):
+def test_it_equals_a_perceptron_on_the_concatenation(critic, generator):
     z1, z2 = torch.randn(2, 4, 10, 6, generator=generator)
-    expected = plain(critic)(torch.cat((z1, z2), -1)).squeeze(-1)
+    expected = concatenated(critic)(torch.cat((z1, z2), -1)).squeeze(-1)
     torch.testing.assert_close(critic(z1, z2), expected)
     assert critic(z1, z2).shape == (4, 10)
 
 
-def test_halves_computed_once_serve_every_pairing(critic, generator):
+def test_halves_computed_once_can_be_combined_in_any_pairs(critic, generator):
     z = torch.randn(5, 3, 6, generator=generator)
     first, second = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
     left, right = critic.left(z), critic.right(z)
-    together = critic.combine(left[:, first], right[:, second])
-    torch.testing.assert_close(together, plain(critic)(torch.cat((z[:, first], z[:, second]), -1)).squeeze(-1))
+    scores = critic.combine(left[:, first], right[:, second])
+    torch.testing.assert_close(scores, concatenated(critic)(torch.cat((z[:, first], z[:, second]), -1)).squeeze(-1))
 
 
-def test_the_sides_differ(critic, generator):
+def test_it_is_not_symmetric(critic, generator):
     z1, z2 = torch.randn(2, 4, 6, generator=generator)
     assert not torch.allclose(critic(z1, z2), critic(z2, z1))
 
 
-def test_its_parameters_are_those_of_one_perceptron_and_start_like_one(critic):
+def test_parameters_and_initialization_are_those_of_one_perceptron(critic):
     # 2 * 64 * 1024 + 1024 + 1024^2 + 1024 + 1024 + 1
     assert sum(p.numel() for p in Critic(64, 1024).parameters()) == 1_182_721
-    # torch's default for a layer of 2 Z inputs: uniform within 1 / sqrt(2 Z).
+    # torch's default for a linear layer with 2 Z inputs: uniform within 1 / sqrt(2 Z).
     for half in (critic.left.weight, critic.right.weight):
         assert 0.9 * 12**-0.5 < half.abs().max() <= 12**-0.5

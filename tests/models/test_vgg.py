@@ -10,21 +10,21 @@ MODEL = ModelConfig(bn_eps=1e-5)
 
 
 @pytest.mark.parametrize(("depth", "reference"), [(11, vgg11_bn), (16, vgg16_bn)])
-def test_its_maps_are_those_of_torchvision(depth, reference, seed):
-    """The same weights in torchvision's VGG, up to its last pool."""
+def test_maps_equal_torchvisions(depth, reference, seed):
+    """With the same weights, before the last pooling of torchvision's VGG."""
     torch.manual_seed(seed)
     ours, theirs = Vgg(depth, 1.0, MODEL).eval(), reference().eval().features[:-1]
     kinds = nn.Conv2d | nn.BatchNorm2d
     pairs = zip(*([m for m in net.modules() if isinstance(m, kinds)] for net in (ours, theirs)), strict=True)
     with torch.no_grad():
-        for own, other in pairs:
-            other.weight.copy_(own.weight)
-            other.bias.zero_()
+        for source, target in pairs:
+            target.weight.copy_(source.weight)
+            target.bias.zero_()
         images = torch.randn(2, 3, 48, 48)
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-3, atol=1e-4)
 
 
-def test_a_block_halves_the_side_and_has_its_channels():
+def test_each_block_halves_the_side_and_has_its_channels():
     net = Vgg(11, 0.25, MODEL).eval()
     assert net.channels == (16, 32, 64, 128, 128)
     for block, side in zip(range(1, 6), (50, 25, 12, 6, 3), strict=True):
@@ -33,7 +33,7 @@ def test_a_block_halves_the_side_and_has_its_channels():
         assert maps.min() == 0
 
 
-def test_batch_norm_is_the_configs():
+def test_batch_norm_has_the_settings_of_the_config():
     norms = [m for m in Vgg(16, 0.1, ModelConfig()).modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(norms) == 13
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.025)}

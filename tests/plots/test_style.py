@@ -1,5 +1,4 @@
 import io
-import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
@@ -11,13 +10,13 @@ from PIL import Image
 from codial.plots import style
 
 
-def test_a_figure_has_its_size_in_inches_and_a_png_its_dots():
+def test_sizes_are_in_inches_and_pixels():
     figure = style.new_figure(4, 2.5)
     assert figure.get_size_inches().tolist() == [4, 2.5]
     assert Image.open(io.BytesIO(style.png(figure, dpi=60))).size == (240, 150)
 
 
-def test_a_figure_is_white_in_dark_themes_too():
+def test_figures_have_a_white_background():
     image = Image.open(io.BytesIO(style.png(style.new_figure(1, 1))))
     assert image.mode == "RGB"
     assert image.getpixel((0, 0)) == (255, 255, 255)
@@ -35,39 +34,28 @@ def test_many_threads_render_the_same_bytes():
         assert set(pool.map(render, range(6))) == {alone}
 
 
-def test_pictures_are_shown_with_a_pixel_a_unit(photos):
-    picture = photos["train"].images[0]
+def test_a_pixel_is_one_unit_of_the_axes(photos):
+    image = photos["train"].images[0]
     figure = style.new_figure(1, 1)
-    axes = style.show_picture(figure.subplots(), picture, "a title")
-    assert (axes.images[0].get_array() == picture.permute(1, 2, 0).numpy()).all()
+    axes = style.show_image(figure.subplots(), image, "a title")
+    assert (axes.images[0].get_array() == image.permute(1, 2, 0).numpy()).all()
     assert axes.images[0].get_extent() == [-0.5, 63.5, 63.5, -0.5]
     assert axes.get_title() == "a title"
 
 
-def test_floats_become_bytes_and_stay_within_them():
+def test_floats_are_clamped_and_rounded_to_uint8():
     floats = torch.tensor([-0.1, 0.0, 0.5, 1.0, 1.2, 254.4 / 255]).view(1, 2, 3).expand(3, 2, 3)
     assert style.pixels(floats)[..., 0].ravel().tolist() == [0, 0, 128, 255, 255, 254]
 
 
-def test_axes_left_over_are_empty(photos):
+def test_remaining_axes_are_hidden(photos):
     axes = style.new_figure(3, 1).subplots(1, 3)
-    style.show_pictures(axes, photos["train"].images[:2], ["one"])
+    style.show_images(axes, photos["train"].images[:2], ["one"])
     assert [a.axison for a in axes] == [True, True, False]
     assert [a.get_title() for a in axes] == ["one", "", ""]
 
 
-def test_a_frame_has_its_colour():
-    axes = style.new_figure(1, 1).subplots()
-    style.frame(style.picture_axes(axes), style.COLOURS["right"])
-    assert all(spine.get_visible() for spine in axes.spines.values())
-
-
-@pytest.mark.parametrize("name", ["codial", "random", "supervised", "loss_transform", "mi_js", "skl", "beta", "chance"])
-def test_names_that_figures_share_have_a_colour(name):
-    assert re.fullmatch(r"#[0-9A-F]{6}", style.COLOURS[name])
-
-
-# Machado, Oliveira and Fernandes (2009), severity 1: linear sRGB as it is seen without one kind of cone.
+# Machado, Oliveira and Fernandes (2009), severity 1: linear sRGB with one kind of cone missing.
 VISION = {
     "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "protanopia": (
@@ -91,14 +79,14 @@ TO_XYZ = np.array(
 )
 
 
-def linear(colour):
-    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+def linear(color):
+    parts = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
 
 
-def lab(colour, vision="all cones"):
-    """Return #RRGGBB in CIELAB (white point of sRGB) as it is seen by such eyes."""
-    seen = np.clip(np.array(VISION[vision]) @ linear(colour), 0, 1)
+def lab(color, vision="all cones"):
+    """Return #RRGGBB in CIELAB (white point of sRGB) as seen with a color vision."""
+    seen = np.clip(np.array(VISION[vision]) @ linear(color), 0, 1)
     part = (TO_XYZ @ seen) / TO_XYZ.sum(axis=1)
     x, y, z = np.where(part > (6 / 29) ** 3, np.cbrt(part), part / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
@@ -108,27 +96,27 @@ def distance(one, other, vision):
     return float(np.linalg.norm(lab(one, vision) - lab(other, vision)))
 
 
-def test_the_reference_knows_the_colours_of_srgb():
+def test_the_reference_implementation_is_right():
     assert lab("#FF0000") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
     assert lab("#0000FF") == pytest.approx([32.30, 79.19, -107.86], abs=0.02)
     assert distance("#FF0000", "#00A000", "deuteranopia") < distance("#FF0000", "#00A000", "all cones") / 2
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_any_two_colours_of_series_can_be_told_apart_by_any_eyes_and_from_the_paper(vision):
-    colours = {*style.PALETTE, *style.COLOURS.values(), style.GREY}
-    nearest = min((distance(one, other, vision), one, other) for one, other in combinations(sorted(colours), 2))
+def test_colors_are_distinct_from_each_other_and_from_white_with_any_color_vision(vision):
+    colors = {*style.PALETTE, *style.COLORS.values(), style.GRAY}
+    nearest = min((distance(one, other, vision), one, other) for one, other in combinations(sorted(colors), 2))
     assert nearest[0] >= 15, nearest
-    faintest = min((distance(colour, "#FFFFFF", vision), colour) for colour in colours)
+    faintest = min((distance(color, "#FFFFFF", vision), color) for color in colors)
     assert faintest[0] >= 35, faintest
 
 
-def test_ink_is_read_on_every_colour_of_series():
+def test_text_has_the_better_contrast_on_every_color():
     def contrast(one, other):  # WCAG 2
         light, dark = sorted((float(TO_XYZ[1] @ linear(each)) + 0.05 for each in (one, other)), reverse=True)
         return light / dark
 
-    written = {"black": "#000000", "white": "#FFFFFF"}
-    for colour in {*style.PALETTE, *style.COLOURS.values()}:
-        best = max(contrast(colour, each) for each in written.values())
-        assert contrast(colour, written[style.ink(colour)]) == best >= 4.5, colour
+    texts = {"black": "#000000", "white": "#FFFFFF"}
+    for color in {*style.PALETTE, *style.COLORS.values()}:
+        best = max(contrast(color, each) for each in texts.values())
+        assert contrast(color, texts[style.text_color(color)]) == best >= 4.5, color

@@ -7,7 +7,7 @@ from codial.widgets.display import LiveFigure, Panel, show
 
 
 class Page:
-    """What a notebook's page would show: each display with the picture it has now."""
+    """A notebook page: each display with its current image."""
 
     def __init__(self):
         self.shown, self.messages = [], 0
@@ -19,11 +19,11 @@ class Page:
 
 
 class Handle:
-    def __init__(self, page, place):
-        self.page, self.place = page, place
+    def __init__(self, page, index):
+        self.page, self.index = page, index
 
     def update(self, shown):
-        self.page.shown[self.place] = shown
+        self.page.shown[self.index] = shown
         self.page.messages += 1
 
 
@@ -53,13 +53,13 @@ def blank():
     return new_figure(0.2, 0.2)
 
 
-def test_a_figure_is_shown_as_a_png(page):
+def test_figures_are_shown_as_png(page):
     show(blank())
     assert isinstance(page.shown[0], Image)
     assert page.shown[0].data.startswith(b"\x89PNG")
 
 
-def test_updates_replace_one_picture(page, clock):
+def test_updates_replace_one_image(page, clock):
     live = LiveFigure()
     for _ in range(3):
         assert live.update(lambda: new_figure(0.2 + clock.now / 1000, 0.2))
@@ -68,7 +68,7 @@ def test_updates_replace_one_picture(page, clock):
     assert page.messages == live.updates == 3
 
 
-def test_updates_that_come_too_soon_are_left_out_and_not_drawn(page, clock):
+def test_updates_that_come_too_soon_are_skipped(page, clock):
     live, drawn = LiveFigure(pause=0.5), []
 
     def draw():
@@ -83,14 +83,14 @@ def test_updates_that_come_too_soon_are_left_out_and_not_drawn(page, clock):
     assert len(drawn) == 2
 
 
-def test_the_last_update_is_forced(page, clock):
+def test_updates_can_be_forced(page, clock):
     live = LiveFigure()
     live.update(blank)
     assert not live.update(blank)
     assert live.update(blank, force=True)
 
 
-def test_drawing_takes_a_tenth_of_the_time_at_most(page, clock):
+def test_drawing_takes_at_most_a_tenth_of_the_time(page, clock):
     live, spent = LiveFigure(), 0
 
     def slow():
@@ -107,27 +107,27 @@ def test_drawing_takes_a_tenth_of_the_time_at_most(page, clock):
 
 
 @pytest.mark.parametrize("hours", [0.1, 1, 24, 24 * 7])
-def test_a_run_of_any_length_sends_fewer_than_a_thousand_messages_and_goes_on_being_shown(page, clock, hours):
+def test_a_run_of_any_length_is_shown_with_fewer_than_1000_messages(page, clock, hours):
     live, seconds = LiveFigure(), hours * 3600
     step = seconds / 20_000
     last = 0.0
     for _ in range(20_000):
         clock.now += step
-        if live.update(blank_of_nothing):
+        if live.update(tiny_blank):
             last = clock.now
     assert page.messages < 1000
     assert last > clock.now - 0.02 * seconds
 
 
-def blank_of_nothing():
+def tiny_blank():
     return BLANK
 
 
 BLANK = new_figure(0.02, 0.02)
 
 
-def test_after_the_cap_only_forced_updates_are_shown(page, clock):
-    live = LiveFigure(most=3)
+def test_after_the_maximum_only_forced_updates_are_shown(page, clock):
+    live = LiveFigure(max_updates=3)
     for _ in range(5):
         live.update(blank)
         clock.now += 1000
@@ -135,7 +135,7 @@ def test_after_the_cap_only_forced_updates_are_shown(page, clock):
     assert live.update(blank, force=True)
 
 
-def test_widgets_leave_words_where_there_are_none(page, monkeypatch):
+def test_panels_have_a_fallback_text(page, monkeypatch):
     bundles = []
     monkeypatch.setattr(display, "display", lambda bundle, raw: bundles.append(bundle))
     Panel([], "[sliders]").show()

@@ -1,21 +1,19 @@
-"""What a trunk is worth on PASCAL VOC: classification by frozen features, and networks fine-tuned from it."""
+"""Transfer to PASCAL VOC: classification on frozen features, fine-tuned detection and segmentation."""
 
-from codial.evaluate.transfer.classification import ClassificationConfig, Classified, classify
-from codial.evaluate.transfer.detection import Detection, DetectionConfig, detect
+from codial.evaluate.transfer.classification import ClassificationConfig, ClassificationResult, classify
+from codial.evaluate.transfer.detection import DetectionConfig, DetectionResult, detect
 from codial.evaluate.transfer.report import TransferReport
-from codial.evaluate.transfer.segmentation import Segmentation, SegmentationConfig, segment
-from codial.evaluate.transfer.table import transfer_table
+from codial.evaluate.transfer.segmentation import SegmentationConfig, SegmentationResult, segment
 
 __all__ = [
     "ClassificationConfig",
-    "Classified",
-    "Detection",
+    "ClassificationResult",
     "DetectionConfig",
-    "Segmentation",
+    "DetectionResult",
     "SegmentationConfig",
+    "SegmentationResult",
     "TransferReport",
     "classify",
     "detect",
     "segment",
-    "transfer_table",
 ]

@@ -1,32 +1,35 @@
-"""A fully convolutional network over a trunk, and the moves that make its training crops."""
+"""A fully convolutional network on a backbone, and its random training crops."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
+from torch.optim.swa_utils import update_bn
 
-from codial.data.voc import IGNORED
-from codial.models import Trunk
+from codial.data.datasets.voc import IGNORE_INDEX
+from codial.models import Backbone
 
-STEP = 32  # pixels; the sides of what a trunk sees are multiples of it
-LEAST = 64  # pixels, of a side; the classic form of AlexNet has no conv5 for less
+STEP = 32  # images are padded to multiples of it, pixels
+MIN_SIDE = 64  # images are padded to at least this; the classic AlexNet has no conv5 for less, pixels
 
 
 class Fcn(nn.Module):
-    """Scores every pixel (Long, Shelhamer and Darrell, CVPR 2015): fc7 slides over the picture, then one layer a class.
+    """Fully convolutional network (Long, Shelhamer and Darrell, CVPR 2015) with a 1 x 1 convolution on fc7.
 
-    The scores are brought to pixels by bilinear interpolation, each place lying where its window's centre lies. The
-    last layer starts at zero.
+    Scores are interpolated bilinearly to pixels, each score at the center of its receptive field. The last layer is
+    initialized with zeros.
 
     Args:
-        trunk: it is trained along, all of it.
-        classes: how many, the background among them.
-        zoom: pictures are brought to this times their size.
+        backbone: the backbone, all layers of which are fine-tuned.
+        classes: number of classes with background.
+        zoom: factor by which images are resized first.
     """
 
-    def __init__(self, trunk: Trunk, classes: int, zoom: float = 1.0) -> None:
+    def __init__(self, backbone: Backbone, classes: int, zoom: float = 1.0) -> None:
         super().__init__()
-        self.trunk, self.zoom = trunk, zoom
-        self.score = nn.Conv2d(trunk.features, classes, 1)
+        self.backbone, self.zoom = backbone, zoom
+        self.score = nn.Conv2d(backbone.feature_dim, classes, 1)
         for values in self.score.parameters():
             nn.init.zeros_(values)
 
@@ -35,81 +38,72 @@ class Fcn(nn.Module):
 
         Args:
             images: [B, 3, h, w] in [0, 1].
-            sides: H and W, where they are not h and w.
-            zoom: what one pixel of the scores is in pixels of the images.
+            sides: H and W; h and w by default.
+            zoom: size of a pixel of the scores in pixels of the images.
         """
-        height, width = sides or (images.shape[-2], images.shape[-1])
-        below, beside = (max(LEAST - n, -n % STEP) for n in images.shape[-2:])
-        scores = self.score(self.trunk.maps(pad(images, (0, beside, 0, below), mode="replicate"), "fc7"))
-        step, first = self.trunk.grid("fc7")
+        sides = sides or (images.shape[-2], images.shape[-1])
+        bottom, right = (max(MIN_SIDE - n, -n % STEP) for n in images.shape[-2:])
+        scores = self.score(self.backbone.maps(pad(images, (0, right, 0, bottom), mode="replicate"), "fc7"))
+        step, first = self.backbone.grid("fc7")
         rows, columns = (
-            _between(places, pixels, step / zoom, (first + 0.5) / zoom - 0.5, scores)
-            for places, pixels in zip(scores.shape[-2:], (height, width), strict=True)
+            _interpolation_matrix(cells, pixels, step / zoom, (first + 0.5) / zoom - 0.5, scores)
+            for cells, pixels in zip(scores.shape[-2:], sides, strict=True)
         )
         return rows @ scores @ columns.T
 
-    def pixels(self, picture: Tensor) -> Tensor:
-        """Return scores [classes, H, W] of one picture [3, H, W] uint8 at its own size."""
-        image = picture.unsqueeze(0).float() / 255
-        sides = picture.shape[1], picture.shape[2]
+    def pixels(self, image: Tensor) -> Tensor:
+        """Return scores [classes, H, W] of one image [3, H, W] uint8 at its original size."""
+        batch = image.unsqueeze(0).float() / 255
+        sides = image.shape[1], image.shape[2]
         if self.zoom != 1:
             small = [max(1, round(n * self.zoom)) for n in sides]
-            image = interpolate(image, small, mode="bilinear", antialias=True).clamp(0, 1)
-        return self(image, sides, self.zoom)[0]
+            batch = interpolate(batch, small, mode="bilinear", antialias=True).clamp(0, 1)
+        return self(batch, sides, self.zoom)[0]
 
-    @torch.no_grad()
-    def measure(self, batches: list[Tensor]) -> None:
-        """Set batch norm's running statistics to the mean over some batches, and the network to evaluation.
+    def recompute_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Set batch norm's running statistics to the mean over some batches, and the network to evaluation mode.
 
-        Running averages would lag behind weights that have just been learnt, and by settings that differ between runs.
+        Exponential averages would lag behind the weights, by an amount that depends on settings.
         """
-        norms = [m for m in self.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-        kept = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean of all batches
-            norm.train()
-        for images in batches:
-            self(images)
-        for norm, momentum in zip(norms, kept, strict=True):
-            norm.momentum = momentum
+        update_bn(batches, self)
         self.eval()
 
 
-def _between(places: int, pixels: int, step: float, first: float, like: Tensor) -> Tensor:
-    """Return the weights [pixels, places] of linear interpolation between places; beyond the outer ones, theirs."""
-    at = ((torch.arange(pixels) - first) / step).clamp(0, places - 1)
-    return (1 - (at.unsqueeze(1) - torch.arange(places)).abs()).clamp_min(0).to(like)
+def _interpolation_matrix(cells: int, pixels: int, step: float, first: float, like: Tensor) -> Tensor:
+    """Return the weights [pixels, cells] of linear interpolation; pixels beyond the outer cells get their values."""
+    position = ((torch.arange(pixels) - first) / step).clamp(0, cells - 1)
+    return (1 - (position.unsqueeze(1) - torch.arange(cells)).abs()).clamp_min(0).to(like)
 
 
 def crop(
-    picture: Tensor, mask: Tensor, side: int, scales: tuple[float, float], generator: torch.Generator
+    image: Tensor, mask: Tensor, side: int, scales: tuple[float, float], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Cut a square at random, at a random scale and perhaps mirrored, from a picture and its mask alike.
+    """Crop a random square of an image and its mask, at a random scale, mirrored with probability 0.5.
 
-    What lies outside the picture is the picture's mean colour, and ignored.
+    Outside the image, the crop has the image's mean color, and the mask is ignored.
 
     Args:
-        picture: [3, H, W] uint8.
+        image: [3, H, W] uint8.
         mask: [H, W] uint8.
-        side: of the result in pixels.
-        scales: the least and the most; 0.5 shows twice as much of the picture. They are drawn evenly in logarithms.
-        generator: of what is drawn: scale, place, mirror.
+        side: side of the result in pixels.
+        scales: minimum and maximum scale, sampled log-uniformly; at 0.5 the crop covers twice the side.
+        generator: random generator.
 
     Returns:
-        [3, side, side] float32 in [0, 1], bilinear and antialiased, and [side, side] uint8, the nearest pixel's.
+        [3, side, side] float32 in [0, 1], bilinear and antialiased, and [side, side] uint8, nearest neighbor.
     """
-    drawn = torch.rand(4, generator=generator).tolist()
+    random = torch.rand(4, generator=generator).tolist()
     low, high = scales
-    window = max(1, round(side / (low * (high / low) ** drawn[0])))
+    window = max(1, round(side / (low * (high / low) ** random[0])))
     height, width = mask.shape
-    top, left = (round(part * (n - window)) for part, n in zip(drawn[1:3], (height, width), strict=True))
-    image = picture[:, max(top, 0) : top + window, max(left, 0) : left + window].float() / 255
+    top, left = (round(part * (n - window)) for part, n in zip(random[1:3], (height, width), strict=True))
+    window_image = image[:, max(top, 0) : top + window, max(left, 0) : left + window].float() / 255
     cut = mask[max(top, 0) : top + window, max(left, 0) : left + window]
     outside = (max(-left, 0), window - max(-left, 0) - cut.shape[1], max(-top, 0), window - max(-top, 0) - cut.shape[0])
     if any(outside):
-        mean = image.mean((1, 2), keepdim=True)
-        image, cut = pad(image - mean, outside) + mean, pad(cut, outside, value=IGNORED)
-    image = interpolate(image.unsqueeze(0), (side, side), mode="bilinear", antialias=True)[0].clamp(0, 1)
+        mean = window_image.mean((1, 2), keepdim=True)
+        window_image = pad(window_image - mean, outside) + mean
+        cut = pad(cut, outside, value=IGNORE_INDEX)
+    window_image = interpolate(window_image.unsqueeze(0), (side, side), mode="bilinear", antialias=True)[0].clamp(0, 1)
     cut = interpolate(cut[None, None].float(), (side, side), mode="nearest-exact")[0, 0].to(torch.uint8)
-    return (image.flip(-1), cut.flip(-1)) if drawn[3] < 0.5 else (image, cut)
+    return (window_image.flip(-1), cut.flip(-1)) if random[3] < 0.5 else (window_image, cut)

@@ -1,4 +1,4 @@
-"""Where objects may be: boxes by selective search (Uijlings et al., IJCV 2013), in OpenCV's fast mode, kept on disk."""
+"""Object proposals by selective search (Uijlings et al., IJCV 2013), OpenCV's fast mode, cached on disk."""
 
 import hashlib
 import warnings
@@ -16,120 +16,121 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-from codial.data import voc
-from codial.data.decode import WORKERS
-from codial.data.pictures import check_whole
-from codial.data.voc import Annotated
+from codial.data.checks import check_int
+from codial.data.datasets import voc
+from codial.data.datasets.voc import AnnotatedImage
+from codial.data.io.decode import WORKERS
 from codial.errors import CodialError
-from codial.evaluate.transfer.boxes import overlaps
-from codial.writing import make_folder, write_safely
+from codial.evaluate.metrics.box_ops import box_iou
+from codial.utils.atomic_io import make_folder, write_atomic
 
 
 @dataclass(frozen=True)
 class ProposalConfig:
-    """Which boxes are proposed."""
+    """Settings of proposals."""
 
-    limit: int = 2000  # a picture at most, as Fast R-CNN
-    least: int = 20  # pixels; boxes of a smaller side are left out, as Fast R-CNN does
+    limit: int = 2000  # boxes per image, as in Fast R-CNN
+    min_side: int = 20  # pixels; smaller boxes are dropped, as in Fast R-CNN
 
     def __post_init__(self) -> None:
-        for name in ("limit", "least"):
-            check_whole(name, getattr(self, name), 1)
+        for name in ("limit", "min_side"):
+            check_int(name, getattr(self, name), 1)
 
     def describe(self) -> str:
-        """Return the choice in a few words."""
-        return f"selective search, fast mode, at most {self.limit:,} boxes of {self.least} pixels a side or more"
+        """Return a description of the settings."""
+        return f"selective search, fast mode, at most {self.limit:,} boxes of at least {self.min_side} pixels per side"
 
 
 def propose(
-    items: Sequence[Annotated],
+    items: Sequence[AnnotatedImage],
     folder: Path | None = None,
     config: ProposalConfig | None = None,
     *,
     progress: bool = True,
 ) -> list[Tensor]:
-    """Return boxes for each picture, several at a time (about a second each for one thread).
+    """Return proposals for each image, computed in parallel (about a second per image and thread).
 
     Args:
-        items: the pictures; of their boxes nothing is looked at.
-        folder: where boxes are kept, one file a picture, named after its content and the settings; a file that is
-            missing or damaged is made again. None keeps nothing.
-        config: which boxes.
-        progress: show a bar when it takes over two seconds.
+        items: the images; their annotations are not used.
+        folder: cache folder, with one file per image named after its content and the settings; missing and damaged
+            files are computed again. None caches nothing.
+        config: settings of proposals.
+        progress: show a progress bar after two seconds.
 
     Returns:
-        For each picture [n, 4] float32: xmin, ymin, xmax, ymax in pixels from 0, the latter two exclusive.
+        For each image [n, 4] float32: xmin, ymin, xmax, ymax in pixels from 0, the latter two exclusive.
 
     Raises:
-        CodialError: OpenCV's contributed modules are not installed, or a picture does not decode.
+        CodialError: OpenCV's contrib modules are not installed, or an image does not decode.
     """
-    chosen, cv2 = config or ProposalConfig(), _opencv()
+    settings = config or ProposalConfig()
+    cv2 = _opencv()
     if folder:
         make_folder(folder)
     with _one_thread(cv2), ThreadPoolExecutor(WORKERS) as pool:
-        work = pool.map(lambda item: _kept(item.path, folder, chosen), items)
-        return list(tqdm(work, "proposals", len(items), unit=" pictures", delay=2, disable=not progress, leave=False))
+        boxes = pool.map(lambda item: _cached(item.path, folder, settings), items)
+        return list(tqdm(boxes, "proposals", len(items), unit=" images", delay=2, disable=not progress, leave=False))
 
 
-def selective_search(picture: Tensor, config: ProposalConfig | None = None) -> Tensor:
-    """Return the boxes of one picture; the same picture gives the same boxes, in the same order.
+def selective_search(image: Tensor, config: ProposalConfig | None = None) -> Tensor:
+    """Return the proposals of one image, deterministically.
 
-    OpenCV ranks its boxes by C's own random numbers, so their order is dropped: they are sorted, and where they exceed
-    the limit, those that stay are drawn with a fixed seed.
+    OpenCV ranks its boxes by C's random numbers. This order is discarded: boxes are sorted, and if they exceed the
+    limit, a random subset with a fixed seed is returned.
 
     Args:
-        picture: [3, H, W] uint8.
-        config: which boxes.
+        image: [3, H, W] uint8.
+        config: settings of proposals.
 
     Returns:
         [n, 4] float32, as `propose`.
 
     Raises:
-        CodialError: OpenCV's contributed modules are not installed.
+        CodialError: OpenCV's contrib modules are not installed.
     """
     config = config or ProposalConfig()
     search = _opencv().ximgproc.segmentation.createSelectiveSearchSegmentation()
-    search.setBaseImage(np.ascontiguousarray(picture.permute(1, 2, 0).flip(-1).numpy()))  # blue first
+    search.setBaseImage(np.ascontiguousarray(image.permute(1, 2, 0).flip(-1).numpy()))  # BGR
     search.switchToSelectiveSearchFast()
     corner, sides = torch.from_numpy(np.asarray(search.process(), np.int64).reshape(-1, 4)).split(2, dim=1)
-    boxes = torch.cat((corner, corner + sides), 1)[(sides >= config.least).all(1)].unique(dim=0)
-    drawn = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(0))[: config.limit]
-    return boxes[drawn.sort().values].float()
+    boxes = torch.cat((corner, corner + sides), 1)[(sides >= config.min_side).all(1)].unique(dim=0)
+    sampled = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(0))[: config.limit]
+    return boxes[sampled.sort().values].float()
 
 
-def recall(items: Sequence[Annotated], proposals: Sequence[Tensor], overlap: float = 0.5) -> float:
-    """Return the percentage of objects, difficult ones left out, that some proposal overlaps by this much or more."""
-    best = [_best(item.boxes[~item.difficult], boxes) for item, boxes in zip(items, proposals, strict=True)]
+def recall(items: Sequence[AnnotatedImage], proposals: Sequence[Tensor], overlap: float = 0.5) -> float:
+    """Return the percentage of objects, without difficult ones, of which a proposal has at least this IoU."""
+    best = [_best_iou(item.boxes[~item.difficult], boxes) for item, boxes in zip(items, proposals, strict=True)]
     return 100 * float((torch.cat(best) >= overlap).float().mean())
 
 
-def _best(objects: Tensor, boxes: Tensor) -> Tensor:
-    return overlaps(objects, boxes).amax(1) if len(boxes) else objects.new_zeros(len(objects))
+def _best_iou(objects: Tensor, boxes: Tensor) -> Tensor:
+    return box_iou(objects, boxes).amax(1) if len(boxes) else objects.new_zeros(len(objects))
 
 
-def _kept(path: Path, folder: Path | None, config: ProposalConfig) -> Tensor:
-    """Read a picture's boxes from the folder, or make them and write them there."""
+def _cached(path: Path, folder: Path | None, config: ProposalConfig) -> Tensor:
+    """Read an image's boxes from the cache, or compute them and write them there."""
     if folder is None:
-        return selective_search(voc.pixels(path), config)
+        return selective_search(voc.read_pixels(path), config)
     file = folder / f"{_key(path, config)}.safetensors"
-    if file.exists() and (kept := _read(file)) is not None:
-        return kept
-    boxes = selective_search(voc.pixels(path), config)
-    write_safely(file, save({"boxes": boxes}))
+    if file.exists() and (boxes := _read(file)) is not None:
+        return boxes
+    boxes = selective_search(voc.read_pixels(path), config)
+    write_atomic(file, save({"boxes": boxes}))
     return boxes
 
 
 def _read(file: Path) -> Tensor | None:
-    """Return kept boxes; None, with a warning, where the file is damaged."""
+    """Return cached boxes; None, with a warning, if the file is damaged."""
     try:
         boxes = load(file.read_bytes())["boxes"]
     except (OSError, SafetensorError, KeyError) as error:
-        why = str(error)
+        reason = str(error)
     else:
         if boxes.ndim == 2 and boxes.shape[1] == 4:
             return boxes
-        why = f"boxes are {list(boxes.shape)}"
-    warnings.warn(f"{file} is damaged ({why}); its boxes are searched for again.", stacklevel=2)
+        reason = f"boxes are {list(boxes.shape)}"
+    warnings.warn(f"{file} is damaged ({reason}); its boxes are computed again.", stacklevel=2)
     return None
 
 
@@ -146,15 +147,15 @@ def _opencv() -> ModuleType:
         _ = cv2.ximgproc.segmentation
     except (ImportError, AttributeError) as error:
         raise CodialError(
-            "Proposals need OpenCV with its contributed modules: pip install opencv-contrib-python-headless (and"
-            " uninstall any other opencv package, which would hide them)."
+            "Proposals need OpenCV's contrib modules: pip install opencv-contrib-python-headless (and uninstall other"
+            " opencv packages, which would hide them)."
         ) from error
     return cv2
 
 
 @contextmanager
 def _one_thread(cv2: ModuleType) -> Iterator[None]:
-    """Keep OpenCV to one thread a picture: pictures are what is spread over threads."""
+    """Limit OpenCV to one thread: images are processed in parallel instead."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

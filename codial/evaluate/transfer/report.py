@@ -1,24 +1,24 @@
-"""What every transfer task reports."""
+"""Reports of transfer tasks."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from codial.results import write_report
-from codial.runs import Run
+from codial.runs.reports import write_report
+from codial.runs.run import Run
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """A transfer task's number, with all that is needed to measure it again.
+    """Result of a transfer task, with all settings that are needed to reproduce it.
 
     Attributes:
         metric: "mAP" or "mIoU".
-        value: in percent, the mean over the classes that can be judged.
-        classes: percent by class; None where a class cannot be judged.
-        train: what was learnt from.
-        test: what was judged on.
-        protocol: in a sentence.
-        seed: of whatever was drawn.
+        value: mean over classes, in percent.
+        classes: percent by class; None for a class that does not occur.
+        train: description of the training images.
+        test: description of the test images.
+        protocol: description of the protocol.
+        seed: random seed.
     """
 
     metric: str
@@ -29,12 +29,12 @@ class TransferReport:
     protocol: str
     seed: int
 
-    def save(self, run: Run, name: str, **more: Any) -> None:
-        """Write the report into a run's `evaluations` folder as NAME.json, with what else the task has to say."""
-        write_report(run, name, asdict(self) | more)
+    def save(self, run: Run, name: str, **extra: Any) -> None:
+        """Save the report as NAME.json in a run's `evaluations` folder, with further values of the task."""
+        write_report(run, name, asdict(self) | extra)
 
 
-def mean_of(classes: dict[str, float | None]) -> float:
-    """Return the mean of the classes that can be judged, 0 when none can."""
-    judged = [value for value in classes.values() if value is not None]
-    return sum(judged) / max(1, len(judged))
+def mean_over_classes(classes: dict[str, float | None]) -> float:
+    """Return the mean over classes that are not None; 0 if all are."""
+    values = [value for value in classes.values() if value is not None]
+    return sum(values) / max(1, len(values))

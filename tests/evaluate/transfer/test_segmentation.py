@@ -5,25 +5,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import confusion_matrix, jaccard_score
+from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+from sklearn.metrics import jaccard_score
 from torch.nn.functional import cross_entropy, interpolate
 
 from codial.config import ModelConfig
-from codial.data import voc
-from codial.data.voc import IGNORED, Segmented
+from codial.data.datasets import voc
+from codial.data.datasets.voc import IGNORE_INDEX, SegmentedImage
 from codial.errors import CodialError
+from codial.evaluate.metrics.iou import confusion_matrix, iou_by_class
 from codial.evaluate.transfer import SegmentationConfig, segment
 from codial.evaluate.transfer.fcn import Fcn, crop
-from codial.evaluate.transfer.iou import confusion, intersections_over_unions
-from codial.evaluate.transfer.segmentation import NAME, NAMES, crops, judge, loss_of
-from codial.models import AlexNet, LabHalves
+from codial.evaluate.transfer.segmentation import NAME, NAMES, evaluate, pixel_loss, sample_batches
+from codial.models import AlexNet, LabAlexNet
 
 QUICK = SegmentationConfig(steps=80, batch=4, lr=1e-2, crop=64, scales=(0.8, 1.25))
-COLOURS = {0: (90, 90, 90), 3: (220, 30, 30), 20: (30, 60, 220)}
+COLORS = {0: (90, 90, 90), 3: (220, 30, 30), 20: (30, 60, 220)}
 
 
-def shapes(folder: Path, count: int, seed: int) -> list[Segmented]:
-    """Grey pictures with a red and a blue square each, of classes 3 and 20, with ignored borders."""
+def shapes(folder: Path, count: int, seed: int) -> list[SegmentedImage]:
+    """Save gray images with a red and a blue square, of classes 3 and 20, with ignored borders."""
     generator, items = np.random.default_rng(seed), []
     folder.mkdir()
     for number in range(count):
@@ -31,13 +32,13 @@ def shapes(folder: Path, count: int, seed: int) -> list[Segmented]:
         mask = np.zeros((height, width), np.uint8)
         for kind in (3, 20):
             top, left = generator.integers(0, height - 40), generator.integers(0, width - 40)
-            mask[top : top + 40, left : left + 40] = IGNORED
+            mask[top : top + 40, left : left + 40] = IGNORE_INDEX
             mask[top + 2 : top + 38, left + 2 : left + 38] = kind
-        colours = np.full((256, 3), 128, np.uint8)
-        colours[list(COLOURS)] = list(COLOURS.values())
-        picture = colours[mask] + generator.integers(0, 20, (height, width, 3), dtype=np.uint8)
-        item = Segmented(folder / f"{number}.jpg", folder / f"{number}.png")
-        Image.fromarray(picture).save(item.path, quality=95)
+        colors = np.full((256, 3), 128, np.uint8)
+        colors[list(COLORS)] = list(COLORS.values())
+        image = colors[mask] + generator.integers(0, 20, (height, width, 3), dtype=np.uint8)
+        item = SegmentedImage(folder / f"{number}.jpg", folder / f"{number}.png")
+        Image.fromarray(image).save(item.path, quality=95)
         Image.fromarray(mask).save(item.mask)
         items.append(item)
     return items
@@ -49,7 +50,7 @@ def made(tmp_path_factory):
     return shapes(root / "train", 12, 1), shapes(root / "test", 6, 2)
 
 
-def small_trunk(kind=AlexNet):
+def small_backbone(kind=AlexNet):
     torch.manual_seed(3)
     return kind(ModelConfig(width=0.1, bn_momentum=0.1), 32).eval()
 
@@ -57,80 +58,80 @@ def small_trunk(kind=AlexNet):
 # Metrics
 
 
-def test_ratios_are_scikit_learns_and_torchmetrics(generator):
-    """Of all but class 4, which neither is there nor was found; class 3 was found only, class 2 is only there."""
+def test_iou_matches_scikit_learn_and_torchmetrics(generator):
+    """Class 4 is neither present nor predicted, class 3 only predicted, class 2 only present."""
     torchmetrics = pytest.importorskip("torchmetrics")
-    truth = torch.tensor([0, 1, 2, IGNORED])[torch.randint(4, (3, 40, 30), generator=generator)]
+    truth = torch.tensor([0, 1, 2, IGNORE_INDEX])[torch.randint(4, (3, 40, 30), generator=generator)]
     found = torch.tensor([0, 1, 3])[torch.randint(3, (3, 40, 30), generator=generator)]
-    counts = sum(confusion(t.to(torch.uint8), f.to(torch.uint8), 5) for t, f in zip(truth, found, strict=True))
-    judged = truth != IGNORED
-    assert np.array_equal(counts, confusion_matrix(truth[judged], found[judged], labels=range(5)))
-    ratios = intersections_over_unions(counts)
+    counts = sum(confusion_matrix(t.to(torch.uint8), f.to(torch.uint8), 5) for t, f in zip(truth, found, strict=True))
+    evaluated = truth != IGNORE_INDEX
+    assert np.array_equal(counts, sklearn_confusion_matrix(truth[evaluated], found[evaluated], labels=range(5)))
+    ratios = iou_by_class(counts)
     assert ratios[4] is None
     assert ratios[2:4] == [0.0, 0.0]
-    reference = jaccard_score(truth[judged], found[judged], labels=range(4), average=None, zero_division=0)
+    reference = jaccard_score(truth[evaluated], found[evaluated], labels=range(4), average=None, zero_division=0)
     assert ratios[:4] == pytest.approx(reference)
-    macro = torchmetrics.JaccardIndex("multiclass", num_classes=5, ignore_index=IGNORED, average="macro")
+    macro = torchmetrics.JaccardIndex("multiclass", num_classes=5, ignore_index=IGNORE_INDEX, average="macro")
     assert sum(ratios[:4]) / 4 == pytest.approx(float(macro(found, truth)))
 
 
-def test_the_loss_is_the_mean_over_what_counts(generator):
+def test_pixel_loss_ignores_pixels(generator):
     scores = torch.randn(2, 21, 8, 8, generator=generator)
     masks = torch.randint(21, (2, 8, 8), generator=generator).to(torch.uint8)
-    masks[0, :3] = IGNORED
-    expected = cross_entropy(scores, masks.long(), ignore_index=IGNORED)
-    torch.testing.assert_close(loss_of(scores, masks), expected)
-    assert loss_of(scores, torch.full_like(masks, IGNORED)) == 0
+    masks[0, :3] = IGNORE_INDEX
+    expected = cross_entropy(scores, masks.long(), ignore_index=IGNORE_INDEX)
+    torch.testing.assert_close(pixel_loss(scores, masks), expected)
+    assert pixel_loss(scores, torch.full_like(masks, IGNORE_INDEX)) == 0
 
 
 # Crops
 
 
 @pytest.mark.parametrize("scales", [(1.0, 1.0), (0.3, 3.0)])
-def test_picture_and_mask_move_together(generator, scales):
-    """Each colour of the crop is that of its class, but at the borders of classes, where pixels mix."""
+def test_crop_transforms_image_and_mask_alike(generator, scales):
+    """Each pixel of the crop has its class's color, except at borders of classes, where pixels are interpolated."""
     block = torch.randint(0, 3, (1, 1, 3, 4), generator=generator).float()
     mask = interpolate(block, scale_factor=24, mode="nearest")[0, 0].long() * 10  # classes 0, 10 and 20
-    picture = torch.stack((mask * 12, 255 - mask * 12, mask * 3)).to(torch.uint8)
+    original = torch.stack((mask * 12, 255 - mask * 12, mask * 3)).to(torch.uint8)
     for _ in range(30):
-        image, cut = crop(picture, mask.to(torch.uint8), 64, scales, generator)
+        image, cut = crop(original, mask.to(torch.uint8), 64, scales, generator)
         assert image.shape == (3, 64, 64)
         expected = torch.stack((cut * 12.0, 255 - cut * 12.0, cut * 3.0)) / 255
-        wrong = ((image - expected).abs().amax(0) > 0.05) & (cut != IGNORED)
+        wrong = ((image - expected).abs().amax(0) > 0.05) & (cut != IGNORE_INDEX)
         edges = torch.zeros(64, 64)
-        for turn in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-            edges += (cut.roll(turn, (0, 1)) != cut).float()
+        for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+            edges += (cut.roll(shift, (0, 1)) != cut).float()
         near = torch.nn.functional.max_pool2d(edges[None, None], 7, 1, 3)[0, 0] > 0
         assert not (wrong & ~near).any()
-        assert near.float().mean() < 0.9  # the test looks at something
+        assert near.float().mean() < 0.9  # not all pixels are excluded
 
 
 def test_crops_are_mirrored_and_moved(generator):
-    picture = torch.arange(96, dtype=torch.uint8).expand(3, 80, 96).contiguous()
+    image = torch.arange(96, dtype=torch.uint8).expand(3, 80, 96).contiguous()
     mask = torch.zeros(80, 96, dtype=torch.uint8)
-    rising = [float((c := crop(picture, mask, 64, (1, 1), generator)[0])[0, 0, -1] - c[0, 0, 0]) for _ in range(40)]
+    rising = [float((c := crop(image, mask, 64, (1, 1), generator)[0])[0, 0, -1] - c[0, 0, 0]) for _ in range(40)]
     assert 5 < sum(r > 0 for r in rising) < 35
     assert {round(abs(r) * 255) for r in rising} == {63}
 
 
-def test_outside_the_picture_nothing_counts(generator):
-    picture, mask = torch.full((3, 40, 20), 77, dtype=torch.uint8), torch.full((40, 20), 5, dtype=torch.uint8)
-    image, cut = crop(picture, mask, 64, (1, 1), generator)
+def test_pixels_outside_the_image_are_ignored(generator):
+    original, mask = torch.full((3, 40, 20), 77, dtype=torch.uint8), torch.full((40, 20), 5, dtype=torch.uint8)
+    image, cut = crop(original, mask, 64, (1, 1), generator)
     assert int((cut == 5).sum()) == 40 * 20
-    assert int((cut == IGNORED).sum()) == 64 * 64 - 40 * 20
+    assert int((cut == IGNORE_INDEX).sum()) == 64 * 64 - 40 * 20
     torch.testing.assert_close(image, torch.full_like(image, 77 / 255))
 
 
-def test_every_picture_once_before_any_again(made):
+def test_all_images_are_sampled_before_any_repeats(made):
     train, _ = made
-    config = SegmentationConfig(batch=3, crop=32, scales=(0.1, 0.1))  # so that a whole picture is seen
-    seen = [tuple(image.flatten().tolist()) for images, _ in crops(train, config, 4, 5) for image in images]
+    config = SegmentationConfig(batch=3, crop=32, scales=(0.1, 0.1))  # so that crops cover complete images
+    seen = [tuple(image.flatten().tolist()) for images, _ in sample_batches(train, config, 4, 5) for image in images]
     assert len(set(seen)) == len(seen) == len(train)
 
 
-def test_a_seed_gives_the_same_crops(made):
+def test_crops_are_deterministic(made):
     train, _ = made
-    first, again, other = (list(crops(train, QUICK, 3, seed)) for seed in (1, 1, 2))
+    first, again, other = (list(sample_batches(train, QUICK, 3, seed)) for seed in (1, 1, 2))
     for (images, masks), (same, like), (different, _) in zip(first, again, other, strict=True):
         assert torch.equal(images, same)
         assert torch.equal(masks, like)
@@ -140,47 +141,47 @@ def test_a_seed_gives_the_same_crops(made):
 # Network
 
 
-@pytest.mark.parametrize("kind", [AlexNet, LabHalves])
+@pytest.mark.parametrize("kind", [AlexNet, LabAlexNet])
 @pytest.mark.parametrize("sides", [(64, 64), (50, 87)])
-def test_scores_are_of_every_pixel(kind, sides):
-    net = Fcn(small_trunk(kind), 21)
+def test_scores_have_the_images_size(kind, sides):
+    net = Fcn(small_backbone(kind), 21)
     assert net(torch.rand(2, 3, *sides)).shape == (2, 21, *sides)
     assert net(torch.rand(2, 3, *sides)).eq(0).all()  # the last layer starts at zero
 
 
-def test_the_classic_form_sees_small_pictures_too():
+def test_full_resolution_supports_small_images():
     torch.manual_seed(3)
     net = Fcn(AlexNet(ModelConfig(width=0.05, resolution="full"), 64).eval(), 21)
     assert net(torch.rand(1, 3, 20, 70)).shape == (1, 21, 20, 70)
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0])
-def test_scores_lie_where_their_windows_lie(zoom):
-    """Whatever the zoom, a place's score is that of the pixel at the centre of its window."""
-    net = Fcn(small_trunk(), 1, zoom)
+def test_scores_are_at_the_centers_of_receptive_fields(zoom):
+    """A score is that of the pixel at the center of its receptive field, at any zoom."""
+    net = Fcn(small_backbone(), 1, zoom)
     torch.nn.init.normal_(net.score.weight)
-    picture = torch.randint(256, (3, 128, 128), dtype=torch.uint8)
-    image = picture[None] / 255
+    original = torch.randint(256, (3, 128, 128), dtype=torch.uint8)
+    image = original[None] / 255
     if zoom != 1:
         image = interpolate(image, scale_factor=zoom, mode="bilinear", antialias=True).clamp(0, 1)
-    places = net.score(net.trunk.maps(image, "fc7"))[0, 0]
-    step, first = net.trunk.grid("fc7")
-    scores = net.pixels(picture)[0]
+    places = net.score(net.backbone.maps(image, "fc7"))[0, 0]
+    step, first = net.backbone.grid("fc7")
+    scores = net.pixels(original)[0]
     at = (first + step * torch.arange(1, len(places) - 1) + 0.5) / zoom - 0.5  # of pixels, perhaps between two
     low = at.floor().long()
     part = at - low
     row = scores[:, low] * (1 - part) + scores[:, low + 1] * part
     column = row[low] * (1 - part).unsqueeze(1) + row[low + 1] * part.unsqueeze(1)
     error = (column - places[1:-1, 1:-1]).abs().max() / places.std()
-    assert error < (1e-4 if zoom == 1 else 0.05)  # between two pixels a bend may be cut off
+    assert error < (1e-4 if zoom == 1 else 0.05)  # interpolation between pixels
 
 
-def test_statistics_are_measured_and_then_kept(made):
-    net = Fcn(small_trunk(), 21)
-    batches = [images for images, _ in crops(made[0], QUICK, 3, 0)]
-    norm, seen = net.trunk.conv1.norm, []
+def test_statistics_are_recomputed_and_then_frozen(made):
+    net = Fcn(small_backbone(), 21)
+    batches = [images for images, _ in sample_batches(made[0], QUICK, 3, 0)]
+    norm, seen = net.backbone.conv1.norm, []
     hook = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].mean((0, 2, 3))))
-    net.measure(batches)
+    net.recompute_statistics(batches)
     hook.remove()
     torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean(0))
     assert not norm.training
@@ -188,63 +189,63 @@ def test_statistics_are_measured_and_then_kept(made):
     before = norm.running_mean.clone()
     net(batches[0])
     assert torch.equal(norm.running_mean, before)
-    spread = net.trunk.maps(torch.cat(batches), "fc7").std()
-    assert 0.1 < spread < 3  # without, an untrained trunk's are a thousandth
+    std = net.backbone.maps(torch.cat(batches), "fc7").std()
+    assert 0.1 < std < 3  # 1,000 times less without recomputed statistics
 
 
 # The task
 
 
-def test_it_learns_and_beats_an_untrained_head(made):
+def test_segmentation_learns_shapes_and_is_deterministic(made):
     train, test = made
-    trunk = small_trunk()
-    before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    learnt = segment(trunk, train, test, QUICK, progress=False)
-    untrained = segment(trunk, train, test, SegmentationConfig(steps=0, crop=64, batch=4), progress=False)
+    backbone = small_backbone()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    learnt = segment(backbone, train, test, QUICK, progress=False)
+    untrained = segment(backbone, train, test, SegmentationConfig(steps=0, crop=64, batch=4), progress=False)
     assert len(learnt.losses) == 80
     assert sum(learnt.losses[-5:]) < 0.5 * sum(learnt.losses[:5])
     assert learnt.report.value > untrained.report.value + 20
-    judged = {name for name, value in learnt.report.classes.items() if value is not None}
-    assert judged >= {"background", NAMES[3], NAMES[20]}
+    evaluated = {name for name, value in learnt.report.classes.items() if value is not None}
+    assert evaluated >= {"background", NAMES[3], NAMES[20]}
     assert untrained.report.classes["background"] == pytest.approx(
         100 * float(untrained.counts[0, 0] / untrained.counts.sum())
     )
-    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())  # a copy was trained
-    again = segment(trunk, train, test, QUICK, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())  # a copy was trained
+    again = segment(backbone, train, test, QUICK, progress=False)
     assert again.losses == learnt.losses
     assert torch.equal(again.counts, learnt.counts)
-    shown = learnt.shown[0]
-    assert shown.found.shape == shown.truth.shape == voc.masked(test[0])[1].shape
+    example = learnt.examples[0]
+    assert example.prediction.shape == example.truth.shape == voc.read_image_and_mask(test[0])[1].shape
 
 
 def test_every_layer_is_fine_tuned(made):
-    net = Fcn(small_trunk(), 21)
+    net = Fcn(small_backbone(), 21)
     torch.nn.init.normal_(net.score.weight, std=0.01)
-    images, masks = next(crops(made[0], QUICK, 1, 0))
-    loss_of(net(images), masks).backward()
+    images, masks = next(sample_batches(made[0], QUICK, 1, 0))
+    pixel_loss(net(images), masks).backward()
     for name, value in net.named_parameters():
         assert value.grad.abs().sum() > 0, name
 
 
-def test_judging_counts_every_pixel_once(made):
-    counts, shown = judge(Fcn(small_trunk(), 21), made[1], progress=False)
-    masks = [voc.masked(item)[1] for item in made[1]]
-    assert int(counts.sum()) == sum(int((mask != IGNORED).sum()) for mask in masks)
-    assert len(shown) == 6
+def test_evaluation_counts_each_pixel_once(made):
+    counts, examples = evaluate(Fcn(small_backbone(), 21), made[1], progress=False)
+    masks = [voc.read_image_and_mask(item)[1] for item in made[1]]
+    assert int(counts.sum()) == sum(int((mask != IGNORE_INDEX).sum()) for mask in masks)
+    assert len(examples) == 6
 
 
-def test_rates_fall_by_thirds(made, monkeypatch):
+def test_learning_rate_schedule(made, monkeypatch):
     rates = []
     step = torch.optim.SGD.step
     monkeypatch.setattr(
         torch.optim.SGD, "step", lambda self, *a: (rates.append(self.param_groups[0]["lr"]), step(self, *a))[1]
     )
     config = SegmentationConfig(steps=9, batch=2, crop=32, lr=1e-3)
-    segment(small_trunk(), made[0], made[1][:1], config, progress=False)
+    segment(small_backbone(), made[0], made[1][:1], config, progress=False)
     assert rates == pytest.approx([1e-3] * 3 + [1e-4] * 3 + [1e-5] * 3)
 
 
-def test_a_runs_report_is_written(tiny_run, made, monkeypatch):
+def test_report_of_a_run_is_saved(tiny_run, made, monkeypatch):
     saved = {}
     monkeypatch.setattr(
         "codial.evaluate.transfer.report.write_report", lambda run, name, values: saved.update({name: values})
@@ -258,18 +259,20 @@ def test_a_runs_report_is_written(tiny_run, made, monkeypatch):
     assert "2 masks" in written["test"]
 
 
-def test_bad_input(made):
+def test_invalid_input_raises(made):
     train, test = made
-    with pytest.raises(CodialError, match="0 pictures to learn from and 6 to be judged"):
-        segment(small_trunk(), [], test)
-    for changes, said in (
+    with pytest.raises(CodialError, match="There are 0 training and 6 test images; expected at least one of each"):
+        segment(small_backbone(), [], test)
+    for changes, message in (
         ({"crop": 100}, "crop is 100; expected a multiple of 32"),
         ({"steps": -1}, "steps is -1"),
         ({"batch": 0}, "batch is 0"),
         ({"lr": 0.0}, "lr, zoom and scales above 0"),
         ({"scales": (2.0, 0.5)}, "lr, zoom and scales above 0"),
     ):
-        with pytest.raises(CodialError, match=said):
+        with pytest.raises(CodialError, match=message):
             SegmentationConfig(**changes)
-    with pytest.raises(CodialError, match=r"The loss is (nan|inf) at step \d+; choose a lower rate than 1e\+06"):
-        segment(small_trunk(), train, test, SegmentationConfig(steps=20, batch=2, crop=32, lr=1e6), progress=False)
+    with pytest.raises(
+        CodialError, match=r"^NaN or infinite loss at step \d+: (nan|inf)\. Use a learning rate below 1e\+06"
+    ):
+        segment(small_backbone(), train, test, SegmentationConfig(steps=20, batch=2, crop=32, lr=1e6), progress=False)

@@ -1,0 +1,97 @@
+"""Data sets of listed image files, decoded at once or when they are requested."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from codial.data.base import Dataset, stratified_indices
+from codial.data.checks import check_int
+from codial.data.in_memory import ImageSet
+from codial.data.io.decode import decode_all
+from codial.data.on_disk import ImageFiles, printable
+from codial.errors import CodialError
+
+DEFAULT_SIZE = 96  # pixels a side, enough for 64-pixel crops
+MEMORY_LIMIT = 4 * 2**30  # bytes of decoded images; storage="auto" leaves more than that on disk
+
+
+class LoadOptions(TypedDict, total=False):
+    """Options of `from_paths` that every data set of image files passes on."""
+
+    size: int | None
+    limit: int | None
+    seed: int
+    strict: bool
+    storage: str
+
+
+def from_paths(
+    name: str,
+    split: str,
+    folder: Path,
+    paths: Sequence[str],
+    labels: Tensor,
+    classes: tuple[str, ...],
+    *,
+    tags: Tensor | None = None,
+    default_size: int = DEFAULT_SIZE,
+    size: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+    storage: str = "auto",
+) -> Dataset:
+    """Return a data set of image files.
+
+    Args:
+        name: Name of the data set.
+        split: Name of the split.
+        folder: The folder that `paths` are relative to.
+        paths: N image files, with "/" as the separator.
+        labels: [N] int64, indices into `classes`; -1 for no label.
+        classes: Names of the classes, or of the tags.
+        tags: [N, len(classes)] int8 for data sets with several labels per image.
+        default_size: Used if `size` is None.
+        size: Side in pixels; the shorter side is resized to it and the longer one cropped centrally.
+        limit: Maximum number of files, sampled at random before any is decoded.
+        seed: Seed of that sample.
+        strict: Raise an error for an image that cannot be decoded, instead of skipping it with a warning. Files with
+            tags that stay on disk are always read so, because a replacement would have other tags.
+        storage: "memory", "files" or "auto", which depends on `MEMORY_LIMIT`.
+
+    Returns:
+        An `ImageSet` or `ImageFiles`.
+
+    Raises:
+        CodialError: A number is out of range; no image can be decoded; with `strict`, one cannot.
+    """
+    size = default_size if size is None else size
+    check_int("size", size, minimum=1)
+    if limit is not None:
+        sample = stratified_indices(labels, limit, seed)
+        paths = [paths[i] for i in sample.tolist()]
+        labels = labels[sample]
+        tags = None if tags is None else tags[sample]
+    if storage == "files" or (storage == "auto" and len(paths) * 3 * size * size > MEMORY_LIMIT):
+        strict = strict or tags is not None
+        return ImageFiles(name, split, folder.resolve(), paths, labels, classes, size, strict, tags)
+    images, reasons = decode_all([folder / path for path in paths], size)
+    skipped = tuple(f"{printable(path)}: {reason}" for path, reason in zip(paths, reasons, strict=True) if reason)
+    if skipped:
+        _report(skipped, len(paths), folder, strict)
+        decoded = torch.tensor([not reason for reason in reasons])
+        images, labels, tags = images[decoded], labels[decoded], None if tags is None else tags[decoded]
+    return ImageSet(name, split, images, labels, classes, skipped, tags)
+
+
+def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) -> None:
+    if strict:
+        raise CodialError(f"{folder}/{skipped[0]}. Repair or remove the file, or load without strict to skip it.")
+    if len(skipped) == count:
+        raise CodialError(f"None of the {count} images in {folder} could be decoded; the first: {skipped[0]}.")
+    message = f"{len(skipped)} of {count} images in {folder} could not be decoded and are skipped (see .skipped)"
+    warnings.warn(f"{message}; the first: {skipped[0]}", stacklevel=5)  # the line that called load_images

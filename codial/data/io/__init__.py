@@ -1,0 +1,1 @@
+"""Files on disk: decode images, read lists, verify checksums."""

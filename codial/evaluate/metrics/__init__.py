@@ -1,0 +1,1 @@
+"""Evaluation metrics: average precision of tags and detections, intersection over union."""

@@ -1,0 +1,1 @@
+"""Sweeps over configurations, and the CIFAR-10 study."""

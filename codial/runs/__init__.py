@@ -1,0 +1,1 @@
+"""Run folders: config, history, checkpoints, provenance, reports, lock, and export of weights."""

@@ -1,0 +1,1 @@
+"""Pretraining: the training loop, prefetching, monitors, diagnostics and training in the background."""

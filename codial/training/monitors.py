@@ -1,0 +1,156 @@
+"""Monitors of a run: feature quality, collapse, and the confusion matrix of the pretext task."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+from codial.config import Config
+from codial.data import Dataset
+from codial.methods import Batch, Method
+from codial.models import Backbone
+from codial.transforms import plain_view, render, sample_params
+from codial.utils.batch_generator import BatchGenerator
+from codial.utils.devices import to_device
+
+MAX_CLASSES = 12  # of a confusion matrix in the history
+_CONFUSION_IMAGES = 128  # images whose views a confusion matrix counts
+_MIN_LABELED = 20  # labeled images that knn and probe need
+_BATCH = 256  # images at a time
+
+
+@torch.no_grad()
+def feature_monitors(backbone: Backbone, images: Dataset, count: int, bf16: bool = False) -> dict[str, float]:
+    """Return feature_std and rankme of fc7 and, with labels, knn (fc7) and probe (conv5) in percent.
+
+    A fixed sample of the training images is split into four fifths for training and one for testing. These numbers are
+    for watching a run, not for comparing methods.
+
+    Args:
+        backbone: backbone to evaluate; left in evaluation mode.
+        images: training images; those without a label are ignored by knn and probe.
+        count: number of images to use.
+        bf16: whether to compute features in bfloat16.
+    """
+    indices = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+    conv5, fc7 = _features(backbone, images, indices, bf16)
+    monitors = {"feature_std": feature_std(fc7), "rankme": rankme(fc7)}
+    labels = to_device(images.labels[indices], fc7.device)
+    labeled = labels >= 0
+    if labeled.sum() >= _MIN_LABELED:
+        conv5, fc7, labels = conv5[labeled], fc7[labeled], labels[labeled]
+        is_test = torch.arange(len(labels), device=fc7.device) % 5 == 0
+        monitors["knn"] = knn_accuracy(fc7, labels, is_test)
+        monitors["probe"] = ridge_accuracy(conv5, labels, is_test)
+    return monitors
+
+
+def _features(backbone: Backbone, images: Dataset, indices: Tensor, bf16: bool) -> tuple[Tensor, Tensor]:
+    """Return flattened conv5 [N, F] and fc7 [N, F] of uncropped images, float32."""
+    device = next(backbone.parameters()).device
+    backbone.eval()
+    conv5, fc7 = [], []
+    for batch in indices.split(_BATCH):
+        views = plain_view(to_device(images.batch(batch), device), backbone.size)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            features = backbone.features(views, ("conv5", "fc7"))
+        conv5.append(features["conv5"].flatten(1).float())
+        fc7.append(features["fc7"].float())
+    return torch.cat(conv5), torch.cat(fc7)
+
+
+@torch.no_grad()
+def pretext_confusion(
+    method: Method, images: Dataset, config: Config, stage: int = 0, bf16: bool = False
+) -> dict[str, Any] | None:
+    """Return the confusion matrix of the pretext task on a fixed sample of images with fixed views.
+
+    Args:
+        method: method to evaluate; left in evaluation mode.
+        images: training images.
+        config: config of the run.
+        stage: current stage of the method.
+        bf16: whether to compute in bfloat16.
+
+    Returns:
+        `classes`, C names, and `counts`, C rows (true classes) of C numbers (predictions). None for a method without a
+        classifier of fixed classes, or with more than `MAX_CLASSES`.
+    """
+    device = next(method.parameters()).device
+    indices = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    indices = indices[: min(_CONFUSION_IMAGES, config.train.monitor_images)]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.Generator(device).manual_seed(0)
+    method.eval()
+    matrices = []
+    for part in indices.split(config.train.batch):
+        params = sample_params(len(part), images.image_size, config.views, generator)
+        views = render(to_device(images.batch(part), device), params, config.views)
+        batch = Batch(views, to_device(images.labels[part], device), 0.0, BatchGenerator(noise, len(part)), part, stage)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            matrix = method.confusion(batch)
+        if matrix is None or len(matrix.classes) > MAX_CLASSES:
+            return None
+        matrices.append(matrix)
+    counts = torch.stack([matrix.counts for matrix in matrices]).sum(0)
+    return {"classes": list(matrices[0].classes), "counts": counts.tolist()}
+
+
+def feature_std(features: Tensor) -> float:
+    """Return the mean standard deviation of L2-normalized features [N, F], times sqrt(F).
+
+    It is 1 for features that are uniformly distributed on the sphere, and 0 if all images have the same (collapse).
+    """
+    return float(normalize(features.float(), dim=1).std(0).mean() * features.shape[1] ** 0.5)
+
+
+def rankme(features: Tensor) -> float:
+    """Return the effective rank of features [N, F]: exp of the entropy of their normalized singular values.
+
+    From RankMe (Garrido et al., 2023, equation 1): 1 if all features are collinear, at most min(N, F).
+    """
+    values = torch.linalg.svdvals(features.float())
+    p = values / values.sum().clamp_min(1e-12) + 1e-7
+    return float(torch.exp(-(p * p.log()).sum()))
+
+
+def knn_accuracy(features: Tensor, labels: Tensor, is_test: Tensor, k: int = 20) -> float:
+    """Return the accuracy in percent of k nearest neighbors by cosine similarity with equal votes.
+
+    Args:
+        features: [N, F] float.
+        labels: [N] int64, all >= 0.
+        is_test: [N] bool, True for test images; the others are training images.
+        k: number of neighbors; ties are resolved by the sum of similarities.
+    """
+    unit = normalize(features.float(), dim=1)
+    similarity, nearest = (unit[is_test] @ unit[~is_test].T).topk(min(k, int((~is_test).sum())))
+    votes = one_hot(labels[~is_test][nearest], int(labels.max()) + 1).float()  # [Q, k, C]
+    score = votes.sum(1) + 1e-3 * (votes * similarity.unsqueeze(-1)).sum(1)
+    return _percent(score.argmax(1) == labels[is_test])
+
+
+def ridge_accuracy(features: Tensor, labels: Tensor, is_test: Tensor, strength: float = 1e-2) -> float:
+    """Return the accuracy in percent of a linear least-squares classifier, fitted in closed form.
+
+    Args:
+        features: [N, F] float; standardized here by the mean and standard deviation of the training images.
+        labels: [N] int64, all >= 0.
+        is_test: [N] bool, True for test images; the others are training images.
+        strength: ridge penalty per training image.
+    """
+    x = features.double()
+    targets = one_hot(labels, int(labels.max()) + 1).double()
+    std = x[~is_test].std(0)
+    floor = 1e-6 * std.mean() + 1e-300  # relative, since activations of an untrained backbone may be 1e-6
+    x = (x - x[~is_test].mean(0)) / (std + floor) / x.shape[1] ** 0.5
+    train, center = x[~is_test], targets[~is_test].mean(0)
+    gram = train @ train.T  # dual form: its size does not depend on F
+    gram.diagonal().add_(strength * len(train) / x.shape[1] + 1e-6)
+    scores = x[is_test] @ (train.T @ torch.linalg.solve(gram, targets[~is_test] - center)) + center
+    return _percent(scores.argmax(1) == labels[is_test])
+
+
+def _percent(correct: Tensor) -> float:
+    return 100 * float(correct.float().mean())

@@ -1,0 +1,1 @@
+"""Small utilities without knowledge of runs, data or models: atomic files, JSON, devices, processes."""

@@ -1,0 +1,74 @@
+import math
+import sys
+
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from codial.errors import CodialError
+from codial.evaluate import agreement, project, trustworthiness
+
+
+@pytest.fixture(scope="module")
+def blobs(seed):
+    """Noisy vectors of two clusters in ten dimensions, and their cluster labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(80) % 2
+    centers = 3 * torch.nn.functional.normalize(torch.randn(2, 10, generator=generator), dim=1)
+    lengths = 1 + 5 * torch.rand(80, 1, generator=generator)
+    return lengths * (centers[labels] + 0.4 * torch.randn(80, 10, generator=generator)), labels
+
+
+@pytest.mark.slow
+def test_map_separates_two_clusters_and_is_deterministic(blobs):
+    features, labels = blobs
+    mapped = project(features, seed=3)
+    assert mapped.shape == (80, 2)
+    assert mapped.dtype == torch.float32
+    assert torch.equal(project(features, seed=3), mapped)
+    assert not torch.equal(project(features, seed=4), mapped)
+    assert agreement(mapped, labels) == 100
+    middles = torch.stack([mapped[labels == c].mean(0) for c in range(2)])
+    radius = max((mapped[labels == c] - middles[c]).norm(dim=1).max() for c in range(2))
+    assert (middles[0] - middles[1]).norm() > radius
+    assert trustworthiness(features, mapped) > 0.7
+
+
+@pytest.mark.slow
+def test_umap_preserves_torchs_number_of_threads(blobs):
+    """numba sets OpenMP's number of threads for the process, which would change the order of later sums."""
+    before = torch.get_num_threads()
+    for threads in (before + 1, before):
+        torch.set_num_threads(threads)
+        project(blobs[0])
+        assert torch.get_num_threads() == threads
+
+
+def test_too_few_images_raise(blobs):
+    with pytest.raises(CodialError, match=r"^There are 15 images; a map with 15 neighbors needs more"):
+        project(blobs[0][:15])
+
+
+def test_missing_optional_libraries_raise(blobs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(CodialError, match=r"^Maps need umap-learn: pip install umap-learn"):
+        project(blobs[0])
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    with pytest.raises(CodialError, match=r"^Trustworthiness needs scikit-learn"):
+        trustworthiness(blobs[0], blobs[0][:, :2])
+
+
+def test_trustworthiness_of_faithful_and_shuffled_maps(generator):
+    angles = torch.rand(60, generator=generator) * 2 * math.pi
+    circle = torch.stack((angles.cos(), angles.sin()), 1)
+    assert trustworthiness(circle * 7, circle, 5) == pytest.approx(1.0)
+    assert trustworthiness(circle, circle[torch.randperm(60, generator=generator)], 5) < 0.7
+
+
+def test_agreement_matches_scikit_learn_neighbors(generator):
+    points, labels = torch.randn(90, 2, generator=generator), torch.randint(-1, 3, (90,), generator=generator)
+    labeled = labels >= 0
+    near = NearestNeighbors(n_neighbors=5).fit(points[labeled].numpy()).kneighbors(return_distance=False)
+    same = labels[labeled].numpy()[near] == labels[labeled].numpy()[:, None]
+    assert agreement(points, labels, 5) == pytest.approx(100 * same.mean(), abs=1e-4)
+    assert math.isnan(agreement(points[:4], torch.tensor([0, 1, 0, 1]), 5))

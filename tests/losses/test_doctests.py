@@ -1,0 +1,13 @@
+import doctest
+import importlib
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("name", ["alignment", "memory_bank", "mutual_information"])
+def test_the_examples_in_the_docstrings_of_losses_run(name, seed):
+    torch.manual_seed(seed)
+    results = doctest.testmod(importlib.import_module(f"codial.losses.{name}"))
+    assert results.failed == 0
+    assert results.attempted > 0
