@@ -9,7 +9,6 @@ diverged.json      only after a NaN or infinite loss: the batch, for `codial.tra
 .lock              locked by the process that trains the run
 """
 
-import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,7 @@ from codial.models import LAYERS, Backbone, build_backbone
 from codial.runs.checkpoints import latest_checkpoint, load_strict, read_tensors, verify_checkpoint
 from codial.runs.history import read_history
 from codial.runs.metadata import latest_metadata, read_metadata
-from codial.runs.summary import require_run
+from codial.runs.summary import read_each, require_run
 from codial.utils.json_io import read_json, require_types
 
 LOCK = ".lock"
@@ -151,13 +150,7 @@ def open_run(folder: str | Path) -> Run:
 
 def list_runs(root: str | Path) -> list[Run]:
     """Return all runs below a folder, at any depth, sorted by path; unreadable ones are skipped with a warning."""
-    runs = []
-    for path in sorted(Path(root).rglob("config.json")):
-        try:
-            runs.append(open_run(path.parent))
-        except CodialError as error:
-            warnings.warn(f"Skipped: {error}", stacklevel=2)
-    return runs
+    return read_each(root, open_run)
 
 
 def require_run_or_empty(folder: Path) -> None:

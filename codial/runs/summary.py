@@ -1,15 +1,17 @@
 """Summaries of run folders, read without importing torch: what `codial runs` lists."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from codial.errors import CodialError
 from codial.runs.history import read_history
 from codial.runs.metadata import latest_metadata
 from codial.utils.json_io import read_json, require_types
 
+T = TypeVar("T")
 MONITORS = ("knn", "probe")  # terms of the history: accuracies in percent on held-out training images
 
 
@@ -84,13 +86,18 @@ def summarize(folder: str | Path) -> RunSummary:
 
 def list_summaries(root: str | Path) -> list[RunSummary]:
     """Return summaries of all runs anywhere below a folder, by path; damaged ones are skipped with a warning."""
-    summaries = []
+    return read_each(root, summarize)
+
+
+def read_each(root: str | Path, read: Callable[[Path], T]) -> list[T]:
+    """Return what `read` makes of each run's folder below `root`, by path; damaged runs are skipped with a warning."""
+    runs = []
     for path in sorted(Path(root).rglob("config.json")):
         try:
-            summaries.append(summarize(path.parent))
+            runs.append(read(path.parent))
         except CodialError as error:
-            warnings.warn(f"Skipped: {error}", stacklevel=2)
-    return summaries
+            warnings.warn(f"Skipped: {error}", stacklevel=3)
+    return runs
 
 
 def _status(folder: Path, finished: bool) -> str:
