@@ -6,17 +6,15 @@ pyproject.toml of codial and of other packages.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from codial.config.validation import build, coerce, require, require_choice
 from codial.errors import CodialError
+from codial.utils.plugins import Registry, identity
 
 DEFAULT = "codial"  # the method of a config that names none
-GROUP = "codial.methods"
 
 T = TypeVar("T", bound=type)
-_registered: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -49,25 +47,14 @@ def register(name: str) -> Callable[[T], T]:
     with a default for every field; the default of `name` is the method's name.
 
     Raises:
-        CodialError: the name is taken by another class, or `settings` is invalid.
+        CodialError: the name is invalid or taken by another class, or `settings` is invalid.
     """
-
-    def add(method: T) -> T:
-        _check_settings(name, method)
-        taken = _registered.get(name)
-        if taken is not None and _identity(taken) != _identity(method):
-            raise CodialError(
-                f"The method name {name!r} is taken by {_identity(taken)}; register {_identity(method)} under another."
-            )
-        _registered[name] = method
-        return method
-
-    return add
+    return METHODS.register(name)
 
 
 def method_names() -> list[str]:
-    """Return the names of all methods, without importing them."""
-    return list(dict.fromkeys([DEFAULT, *(entry.name for entry in entry_points(group=GROUP)), *_registered]))
+    """Return the names of all methods, without importing them; the first is the default."""
+    return list(dict.fromkeys([DEFAULT, *METHODS.names()]))
 
 
 def method_named(name: str) -> Any:
@@ -76,15 +63,7 @@ def method_named(name: str) -> Any:
     Raises:
         CodialError: there is no such method, or it cannot be imported.
     """
-    if name not in _registered and name in method_names():
-        (entry, *_) = entry_points(group=GROUP, name=name)
-        try:
-            register(name)(entry.load())
-        except ImportError as error:
-            raise CodialError(f"Method {name!r} cannot be imported from {entry.value} ({error}).") from error
-    if name not in _registered:  # listing all names is slow
-        require(False, "method.name", name, "one of " + ", ".join(method_names()))
-    return _registered[name]
+    return METHODS.get(name)
 
 
 def method_config(values: Any) -> MethodConfig:
@@ -104,16 +83,15 @@ def _check_settings(name: str, method: type) -> None:
     settings = getattr(method, "settings", None)
     if not (isinstance(settings, type) and issubclass(settings, MethodConfig)):
         raise CodialError(
-            f"Method {name!r}: {_identity(method)}.settings is {settings!r}; expected a subclass of MethodConfig."
+            f"Method {name!r}: {identity(method)}.settings is {settings!r}; expected a subclass of MethodConfig."
         )
     try:
         default = settings().name
     except TypeError as error:
         raise CodialError(
-            f"Method {name!r}: every field of {_identity(settings)} needs a default value ({error})."
+            f"Method {name!r}: every field of {identity(settings)} needs a default value ({error})."
         ) from error
-    require(default == name, f"{_identity(settings)}.name", default, f"{name!r}, under which the method is registered")
+    require(default == name, f"{identity(settings)}.name", default, f"{name!r}, under which the method is registered")
 
 
-def _identity(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+METHODS = Registry("method", "codial.methods", _check_settings)

@@ -16,12 +16,13 @@ from codial.methods import Method, build
 from codial.methods.rotnet import RotNet, RotNetConfig
 from codial.methods.variants import Variant, with_method
 from codial.models import build_backbone
+from codial.utils import plugins
 
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
     """Discard what a test registers."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registry.METHODS, "_classes", dict(registry.METHODS._classes))
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,15 @@ def test_settings_of_another_name_are_refused():
 @pytest.fixture
 def package(monkeypatch):
     """Return a function that installs an entry point of a package that does not exist otherwise."""
-    known = registry.entry_points
+    known = plugins.entry_points
 
     def install(name, value, module=None):
-        added = EntryPoint(name, value, registry.GROUP)
+        added = EntryPoint(name, value, registry.METHODS.group)
 
         def entry_points(**query):
-            return EntryPoints([*known(group=registry.GROUP), added]).select(**query)
+            return EntryPoints([*known(group=registry.METHODS.group), added]).select(**query)
 
-        monkeypatch.setattr(registry, "entry_points", entry_points)
+        monkeypatch.setattr(plugins, "entry_points", entry_points)
         if module is not None:
             monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -115,11 +116,49 @@ def package(monkeypatch):
 
 def test_a_method_of_another_package_is_found_by_its_entry_point(package, monkeypatch):
     module = ModuleType("another_package")
-    module.__getattr__ = lambda name: register("scaled")(scaled_method())  # registered when it is imported
+    cls = scaled_method()
+    cls.__module__ = "another_package"
+    module.__getattr__ = lambda name: register("scaled")(cls)  # registered when it is imported
     package("scaled", "another_package:Scaled", module)
     assert "scaled" in method_names()
-    assert "scaled" not in registry._registered, "names are listed without an import"
+    assert "scaled" not in registry.METHODS._classes, "names are listed without an import"
     assert codial.preset("scaled/photos").method == ScaledConfig()
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "my-name", "my/name", "2d", None, 3])
+def test_a_name_that_no_preset_could_have_is_refused(name):
+    with pytest.raises(
+        CodialError, match=r"^The method name .* is invalid; expected lower-case letters, digits and und"
+    ):
+        register(name)(scaled_method())
+
+
+def test_a_name_that_an_installed_package_holds_is_refused_before_its_import(package):
+    package("scaled", "another_package:Scaled")
+    with pytest.raises(CodialError, match=r"The method name 'scaled' is taken by another_package.Scaled; register"):
+        register("scaled")(scaled_method())
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SyntaxError("bad"), RuntimeError("torch")])
+def test_whatever_a_package_raises_on_import_is_named(package, monkeypatch, error):
+    module = ModuleType("another_package")
+
+    def fail(name):
+        raise error
+
+    module.__getattr__ = fail
+    package("broken", "another_package:Broken", module)
+    with pytest.raises(
+        CodialError, match=rf"^Method 'broken' cannot be imported from another_package:Broken \({type(error).__name__}"
+    ):
+        method_named("broken")
+
+
+def test_an_unknown_name_has_the_nearest_and_what_to_do():
+    with pytest.raises(
+        CodialError, match=r"no method called 'rotnit'. Did you mean rotnet\? .* must be registered first"
+    ):
+        method_named("rotnit")
 
 
 def test_a_method_that_cannot_be_imported_is_named_with_the_reason(package):
