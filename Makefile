@@ -70,12 +70,12 @@ lab: $(READY)  ## open JupyterLab in notebooks/, for this machine only
 
 test: $(READY)  ## check style and types, run the quick tests, compare every notebook with its stored outputs
 	$(checks)
-	$(call stage,tests,pytest tests $(WORKERS) -m "not slow and not faults and not ui")
+	$(call stage,tests,pytest tests $(WORKERS) -p no:nbval -m "not slow and not faults and not ui")
 	$(notebooks)
 
 test-all: $(READY)  ## all of `test`, and the slow tests, the faults and the browser
 	$(checks)
-	$(call stage,tests,pytest tests $(WORKERS) -m "not ui")
+	$(call stage,tests,pytest tests $(WORKERS) -p no:nbval -m "not ui")
 	$(call stage,browser,pytest tests/ui -m ui)
 	$(notebooks)
 

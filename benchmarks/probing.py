@@ -12,7 +12,8 @@ from codial.data import Dataset
 from codial.evaluate.features import layer_features
 from codial.evaluate.probes.cached import fit, standardize
 from codial.evaluate.probes.targets import Labels
-from codial.models import CONV_LAYERS, AlexNet
+from codial.models import AlexNet
+from codial.models.alexnet import CONV_LAYERS
 
 TRAIN, TEST, BACKBONES = 2000, 1000, 3
 PROTOCOL = replace(codial.ProbeConfig(), seeds=(0,), mirror=False)

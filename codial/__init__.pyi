@@ -1,4 +1,4 @@
-from . import data, evaluate, losses, methods, models, plots, transforms, widgets
+from . import data, evaluate, losses, methods, models, plots, training, transforms, widgets
 from .config.schema import Config, override
 from .data.in_memory import ImageSet
 from .data.registry import load_images
@@ -10,6 +10,7 @@ from .evaluate.probes.probe import ProbeReport, probe
 from .evaluate.probes.zhang_globstat import GlobStatProbe, ZhangProbe
 from .evaluate.retrieval import retrieve
 from .methods.presets import preset
+from .runs.load import load_backbone
 from .runs.run import Run, list_runs, open_run
 from .training.pretrain import pretrain
 from .transforms.sampler import sample_views
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate",
     "features",
     "list_runs",
+    "load_backbone",
     "load_images",
     "losses",
     "methods",
@@ -42,6 +44,7 @@ __all__ = [
     "project",
     "retrieve",
     "sample_views",
+    "training",
     "transforms",
     "widgets",
 ]

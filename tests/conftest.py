@@ -1,11 +1,18 @@
-"""Shared fixtures: a seed, real images, and configs that train in about a second."""
+"""Shared fixtures: a seed, real images, and configs that train in about a second.
 
+torch is imported by the fixtures, because the main process of pytest-xdist loads this file too, and runs no test.
+"""
+
+from __future__ import annotations
+
+import ctypes
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from fault_ledger import (  # noqa: F401, hooks and a fixture
     ledger,
     pytest_collection_modifyitems,
@@ -17,7 +24,9 @@ from fault_ledger import (  # noqa: F401, hooks and a fixture
 
 import codial
 from codial.config import Config, DataConfig, ModelConfig, TrainConfig, ViewsConfig
-from codial.methods.codial import CodialConfig
+
+if TYPE_CHECKING:
+    import torch
 
 SEED = 20210823
 pytest.register_assert_rewrite("comparing_runs")  # so that failed assertions show values
@@ -33,14 +42,26 @@ def default_interrupts():
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Make sums reproducible, here and in subprocesses."""
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def one_thread_kept():
     """Fail a test that changes the number of threads, which would change the results of the next one."""
+    import torch
+
     yield
     assert torch.get_num_threads() == 1, "this test left torch with another number of threads"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_returned():
+    """Give freed memory back after each file: glibc would keep 100 MB and more in every process."""
+    yield
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +84,8 @@ def seed() -> int:
 
 @pytest.fixture
 def generator() -> torch.Generator:
+    import torch
+
     return torch.Generator().manual_seed(SEED)
 
 
@@ -82,6 +105,8 @@ def few(photos) -> codial.ImageSet:
 @pytest.fixture(scope="session")
 def tiny() -> Config:
     """Config with three steps per epoch on 24 images; lines of the history are not at the ends of epochs."""
+    from codial.methods.codial import CodialConfig
+
     return Config(
         name="tiny",
         seed=SEED,

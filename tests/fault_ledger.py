@@ -143,7 +143,7 @@ def summarize(ledger, passed, failed):
     numbers = defaultdict(Counter)
     for reports, names in ((passed, ("injected", "survived")), (failed, ("injected",))):
         for report in reports:
-            for mark, kind in report.user_properties:
+            for mark, kind in getattr(report, "user_properties", ()):  # a file that cannot be imported has none
                 if mark == "faults" and kind:
                     faults[kind].update(names)
                 elif mark == "numbers":

@@ -8,20 +8,17 @@ from codial.widgets.display import LiveFigure
 
 
 class Screen(LiveFigure):
-    """A live figure that draws every update and keeps the figures."""
+    """A live figure that draws every update; it keeps all headlines, but only the last figure, of up to a megabyte."""
 
     def __init__(self):
         super().__init__()
-        self.figures = []
+        self.last, self.headlines = None, []
 
     def update(self, draw, force=False):
-        self.figures.append(draw())
+        self.last = draw()
+        self.headlines.append(self.last.get_suptitle())
         self.updates += 1
         return True
-
-    @property
-    def headlines(self):
-        return [figure.get_suptitle() for figure in self.figures]
 
 
 def until(condition, seconds=60):

@@ -7,6 +7,7 @@ from codial.config import ModelConfig
 
 SMALL = {
     "codial": {"z_dim": 8, "critic_hidden": 16},
+    "codial-infonce": {"z_dim": 8},
     "codial-split": {"critic_hidden": 16},
     "codial-decoupled": {"z_dim": 8, "critic_hidden": 16},
     "decouple": {"dims": 8, "negatives": 8},
@@ -17,6 +18,11 @@ SMALL = {
     "spotartifacts": {"width": 0.1},
     "rotnet": {},
     "supervised": {},
+    "simclr": {"dims": 16},
+    "barlowtwins": {"projector": 0.3},
+    "vicreg": {"expander": 0.1},
+    "byol": {"dims": 16, "hidden": 0.1},
+    "essl": {"projector": 0.1, "head": 0.1},
 }
 
 

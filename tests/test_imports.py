@@ -8,6 +8,7 @@ from importlinter.cli import lint_imports
 
 PROJECT = Path(__file__).resolve().parents[1]
 OPTIONAL = ("IPython", "anywidget", "cv2", "faiss", "ipywidgets", "matplotlib", "scipy", "skimage", "sklearn", "umap")
+OPTIONAL += ("mlflow", "tensorboard", "trackio", "wandb")
 WITHOUT_THEM = ("config", "data", "errors", "experiments", "losses", "methods", "models", "results", "runs", "training")
 WITHOUT_THEM += ("transforms", "utils", "evaluate")
 BLOCKED = f"""

@@ -12,6 +12,7 @@ from tools import run_notebooks
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 MAX_CELLS, MAX_CELL_LINES, MAX_FUNCTION_LINES = 25, 15, 10
+METHOD, MAX_METHOD_LINES = "your-method", 40  # the one cell that defines a class, in notebook 11
 MAX_IMAGE_BYTES = 1.5e6
 LOCAL_PATH = re.compile(r"/(home|root|work|tmp|opt|mnt|Users|private|var/folders)/|\b[A-Za-z]:\\")
 
@@ -47,7 +48,7 @@ def output_text(notebook):
 
 
 def test_notebooks_have_distinct_numbers():
-    assert len(NOTEBOOKS) == 10
+    assert len(NOTEBOOKS) == 11
     assert all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in NOTEBOOKS)
     assert len({path.name[:2] for path in NOTEBOOKS}) == len(NOTEBOOKS)
 
@@ -64,12 +65,15 @@ def test_is_valid_and_begins_with_a_title(path):
 def test_is_short(path):
     notebook = load(path)
     assert len(notebook.cells) <= MAX_CELLS
-    assert [cell.id for cell in code_cells(notebook) if len(cell.source.splitlines()) > MAX_CELL_LINES] == []
+    limits = {cell.id: MAX_METHOD_LINES for cell in tagged(notebook, METHOD)}
+    lines = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook)}
+    assert [name for name, count in lines.items() if count > limits.get(name, MAX_CELL_LINES)] == []
 
 
 @every_notebook
 def test_holds_no_logic(path):
-    nodes = [node for cell in code_cells(load(path)) for node in ast.walk(parse(cell.source))]
+    cells = [cell for cell in code_cells(load(path)) if METHOD not in cell.metadata.get("tags", [])]
+    nodes = [node for cell in cells for node in ast.walk(parse(cell.source))]
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     assert [f.name for f in functions if f.end_lineno - f.lineno + 1 > MAX_FUNCTION_LINES] == []
 

@@ -138,10 +138,11 @@ def test_ranges_agree_between_the_files():
 
 
 def test_extras_agree_between_the_files():
-    optional = set(PYPROJECT["project"]["optional-dependencies"])
-    extras = ",".join(sorted(optional - {"bench"}))  # peers are for `make bench` alone
-    assert f"EXTRAS := {extras}\n" in (PROJECT / "Makefile").read_text()
-    assert f"-e .[{extras}]\n" in (PROJECT / "environment.yml").read_text()
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert "EXTRAS := notebooks,test\n" in (PROJECT / "Makefile").read_text()
+    assert "-e .[notebooks,test]\n" in (PROJECT / "environment.yml").read_text()
+    tested = set(re.search(r"^codial\[(.+)\]$", extras["test"][0])[1].split(","))
+    assert set(extras) == {"notebooks", "test", "bench", "docs", *tested}, "what has tests is installed for them"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -21,6 +21,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 
 from codial.errors import CodialError
@@ -150,6 +151,14 @@ def key_result(notebook: Any) -> str:
     return lines[-1] if lines else "-"
 
 
+def coalesced(notebook: Any) -> Any:
+    """Return a copy of a notebook with printed text in one piece per stream; its chunks differ between executions.
+
+    nbclient's option of that name does this while the notebook runs, and then loses figures that a later cell updates.
+    """
+    return CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(notebook), {})[0]
+
+
 def tagged_figures(notebook: Any) -> dict[str, bytes]:
     """Return the last image of each cell tagged `figure-NAME`, as PNG bytes by name."""
     figures = {}
@@ -178,7 +187,7 @@ def clean(notebook: Any) -> Any:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             for output in cell.outputs:
                 _clean_data(output.get("data", {}))
-    return notebook
+    return coalesced(notebook)
 
 
 def _clean_data(data: dict[str, Any]) -> None:
@@ -238,14 +247,13 @@ def _execute(path: Path, target: Path) -> tuple[str, str]:
             kernel_name=KERNEL["name"],
             cwd=path.parent,
             progress_bar={"desc": path.stem},
-            coalesce_streams=True,  # otherwise the chunks of printed text would differ between executions
             extra_arguments=["--log-level=CRITICAL"],  # keeps kernels' log messages off the console
         )
     except KeyboardInterrupt:
         return "interrupted", "interrupted"
     except Exception as error:  # of any kind: the other notebooks are executed nevertheless
         return "failed", _describe(error)
-    return "done", key_result(executed)
+    return "done", key_result(coalesced(executed))
 
 
 def _describe(error: Exception) -> str:

@@ -15,7 +15,8 @@ EXAMPLES = """\
   codial data list
   codial data get stl10 --data-root /scratch/data
   codial data check voc2007
-  codial data check ~/images"""
+  codial data check ~/images
+  codial data check hf:./saved-set"""
 
 _MAX_PROBLEMS = 5  # printed per split
 _MAX_CLASSES = 20  # printed per split
@@ -24,30 +25,34 @@ _MAX_CLASSES = 20  # printed per split
 def data(
     action: Annotated[Literal["list", "get", "check"], typer.Argument(metavar="ACTION", help="What to do.")] = "list",
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A named data set; for check also a folder of images.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A named data set; for check also a folder of images, or hf:NAME."),
     ] = None,
     data_root: DataRoot = None,
 ) -> int:
     """List, download or check data sets.
 
-    `list` prints all named data sets and whether they are there. `get` downloads a public one, or says where to get the
-    others; after an interruption, complete files are kept.
+    `list` prints all named data sets, registered ones too, and whether they are there. `get` downloads a public one, or
+    says where to get the others; after an interruption, complete files are kept.
 
     `check` reads all images of a data set or of a folder and prints the number of images, the classes, and files that
     are missing or damaged; the exit code is then 2. A folder may have one sub-folder per class, and train/ and test/
     above them.
     """
-    from codial.data.registry import SETS, describe
+    from codial.data.registry import PREFIX, SETS, data_sets, describe, splits_of
     from codial.data.registry import data_root as folder_of_sets
 
     if action == "list":
-        print("\n".join(describe(each, data_root) for each in SETS))
+        print("\n".join(describe(each, data_root) for each in data_sets()))
         return OK
     if name is None:
-        raise CodialError(f"NAME is missing: codial data {action} NAME, with one of {', '.join(SETS)}, or a folder.")
-    if name not in SETS:
+        names = ", ".join(data_sets())
+        raise CodialError(f"NAME is missing: codial data {action} NAME, with one of {names}, or a folder.")
+    if name.startswith(PREFIX):
+        return _read(name, splits_of(name), data_root)
+    if name not in data_sets():
         return _read(name, ("train", "test"), data_root)
-    if action == "get":
+    if action == "get" and name in SETS:  # a registered one gets its files when it is read
         from codial.data.download import get
 
         get(name, folder_of_sets(data_root))
@@ -89,10 +94,10 @@ def _read(name: str, splits: Sequence[str], root: Path | None) -> int:
 
 
 def _read_split(name: str, split: str, root: Path | None) -> None:
-    from codial.data import SETS, ImageFiles
+    from codial.data import ImageFiles, data_sets
 
     images = codial.load_images(name, split, root=root)
-    if name in SETS and images.split != split:
+    if name in data_sets() and images.split != split:
         print(f"{name}/{split}: the same as {images.split}")
         return
     if isinstance(images, ImageFiles):

@@ -28,7 +28,7 @@ EXAMPLES = """\
 def embed(
     run: Run,
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write: .safetensors, .npz or .png.")],
-    layer: Layer = "fc7",
+    layer: Layer = "",
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Data set or folder.", show_default="the run's data set")
     ] = None,
@@ -46,8 +46,12 @@ def embed(
     require_writable(out, tuple(_WRITERS))
     require_run(run)
     opened = codial.open_run(run)
+    from codial.evaluate.features import backbone_of
+
+    backbone = backbone_of(opened, device).eval()
+    layer = layer or backbone.layers[-1]
     images = load_images(opened, data, split, limit, data_root)
-    features = codial.features(opened, images, layer, progress=not quiet, device=device).cpu()
+    features = codial.features(backbone, images, layer, progress=not quiet).cpu()
     name = opened.config.name
     print(f"{layer} of {name}: [{features.shape[0]}, {features.shape[1]}] float32 from {images}")
     write_file(out, _WRITERS[out.suffix](features, images, layer, name))

@@ -85,7 +85,7 @@ def _pairs(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
     from codial.results.aggregate import accuracy_by_pairs, pairs_note
 
     opened = list(runs.values())
-    source = Path(settings.data or (opened[0].config.data.source if opened else "photos")).name
+    source = codial.data.name_of(settings.data or (opened[0].config.data.source if opened else "photos"))
     return pair_curves(accuracy_by_pairs(opened, source), f"probes on {source}", pairs_note(opened, source))
 
 

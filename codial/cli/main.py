@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from codial.cli import (
     pretrain,
     probe,
     publish,
+    push,
     reproduce,
     retrieve,
     runs,
@@ -29,6 +31,7 @@ from codial.cli import (
 )
 from codial.cli.output import FAILED, INTERRUPTED, OK, print_error
 from codial.errors import CodialError
+from codial.utils.plugins import import_file
 
 _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "pretrain": (pretrain.pretrain, pretrain.EXAMPLES),
@@ -37,6 +40,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "compare": (compare.compare, compare.EXAMPLES),
     "shortcuts": (shortcuts.shortcuts, shortcuts.EXAMPLES),
     "export": (export.export, export.EXAMPLES),
+    "push": (push.push, push.EXAMPLES),
     "table": (table.table, table.EXAMPLES),
     "figure": (figure.figure, figure.EXAMPLES),
     "sweep": (sweep.sweep, sweep.EXAMPLES),
@@ -81,12 +85,22 @@ def _codial(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="CODIAL_PLUGINS",
+            help="Python file that registers methods, backbones, data sets or loggers of your own; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Self-supervised learning by concurrent discrimination and alignment (CODIAL).
 
     A run is a folder with its config, history, checkpoints and provenance. `pretrain` creates one from images, without
     using labels; `probe`, `retrieve`, `compare` and `embed` measure how good its features are.
     """
+    for file in plugin or ():
+        import_file(file)
 
 
 for _name, (_command, _examples) in _COMMANDS.items():
@@ -116,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_error("interrupted.")
             return INTERRUPTED
         except _UsageError as error:
-            command = f"codial {arguments[0]}" if arguments[0] in _COMMANDS else "codial"
+            command = " ".join(["codial", *[name for name in arguments if name in _COMMANDS][:1]])
             message = error.format_message()
             print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
         except (CodialError, OSError) as error:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-LAYERS = "conv1,conv2,conv3,conv4,conv5"  # default of --layers
 PROBE_EPOCHS = 20  # default of the probes' --epochs
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")]
@@ -29,7 +28,9 @@ DataRoot = Annotated[
     typer.Option(metavar="DIR", help="Folder of the named data sets.", show_default="$CODIAL_DATA, then data/"),
 ]
 
-Layer = Annotated[str, typer.Option(metavar="NAME", help="Layer of the features: conv1 to conv5, fc6 or fc7.")]
+Layer = Annotated[
+    str, typer.Option(metavar="NAME", help="Layer of the features.", show_default="the backbone's last layer")
+]
 ProbeSeeds = Annotated[int, typer.Option(min=1, metavar="N", help="Number of seeds of the classifiers.")]
 
 Changes = Annotated[

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from codial.cli.options import Changes, DataRoot, Device, Quiet
 from codial.cli.output import INTERRUPTED, OK
 from codial.config import RECIPES, Config, flatten, from_dict
 from codial.config.preset_names import split_preset
+from codial.config.registry import methods
 from codial.errors import CodialError
 from codial.runs.summary import summarize
 from codial.utils.text_table import format_table
@@ -26,6 +27,7 @@ EXAMPLES = """\
   codial pretrain codial/photos --show    # all settings that --set can change
   codial pretrain codial/photos --set train.epochs=2 --out runs/quick
   codial pretrain runs/quick/config.json --set seed=1 --out runs/quick-1
+  codial pretrain codial/photos --logger tensorboard
   codial pretrain codial/cifar10 --set data.source=~/images --out runs/mine"""
 
 
@@ -43,6 +45,10 @@ def pretrain(
     show: Annotated[bool, typer.Option("--show", help="Print all settings, and exit.")] = False,
     data_root: DataRoot = None,
     device: Device = "auto",
+    loggers: Annotated[
+        list[str] | None,
+        typer.Option("--logger", metavar="NAME", help="tensorboard, wandb, trackio, mlflow, ...; repeatable."),
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Train a network without labels.
@@ -50,16 +56,18 @@ def pretrain(
     The run folder is written during training. Ctrl-C finishes the current step and saves; the same command resumes,
     and returns at once when the run is finished.
 
-    A preset is METHOD[-VARIANT]/RECIPE. Methods are codial, rotnet, decouple, globstat, deepcluster, knowtrans,
-    spotartifacts and cmc, and as references supervised and random (untrained). The recipes photos, short and cifar10
-    are for a laptop, brief, recommended and paper for a GPU.
+    A preset is METHOD[-VARIANT]/RECIPE. Methods are codial and those that it is compared with (`--list`); supervised
+    and random (untrained) are references. The recipes photos, short and cifar10 are for a laptop, brief, recommended
+    and paper for a GPU. `codial --plugin FILE pretrain ...` adds a method of your own.
     """
     if list_presets:
         print(_preset_tables())
         return OK
     if source is None:
         raise CodialError("PRESET or CONFIG.json is missing; `codial pretrain --list` shows the presets.")
-    settings = parse_changes(changes, device)
+    settings: dict[str, Any] = parse_changes(changes, device)
+    if loggers:
+        settings["train.loggers"] = loggers
     config = codial.override(_read_config(source), settings)
     if show:
         print("\n".join(f"{key} = {value}" for key, value in flatten(config)))
@@ -98,9 +106,7 @@ def _read_config(source: str) -> Config:
 
 def _preset_tables() -> str:
     """Return tables of methods, of their variants and of recipes."""
-    from codial.config.registry import method_named, method_names
-
-    methods = {name: method_named(name) for name in method_names()}
+    available = methods()
     recipes = [["recipe", "images", "epochs", "views", "width"]]
     for recipe in RECIPES.values():
         images = f"{recipe.data.source}, {recipe.data.limit or 'all'}"
@@ -110,8 +116,10 @@ def _preset_tables() -> str:
     return "\n\n".join(
         [
             "A preset is METHOD[-VARIANT]/RECIPE, such as codial/photos or codial-cls/cifar10.",
-            format_table([["method", "description"], *([name, _summary(method)] for name, method in methods.items())]),
-            format_table([["variant", "changes of METHOD/recommended"], *_variants(methods)]),
+            format_table(
+                [["method", "description"], *([name, _summary(method)] for name, method in available.items())]
+            ),
+            format_table([["variant", "changes of METHOD/recommended"], *_variants(available)]),
             format_table(recipes),
         ]
     )

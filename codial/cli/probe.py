@@ -7,7 +7,6 @@ import typer
 import codial
 from codial.cli.inputs import LabeledData, open_runs, split_names
 from codial.cli.options import (
-    LAYERS,
     DataRoot,
     Device,
     Limit,
@@ -42,7 +41,10 @@ def probe(
     test: Test = None,
     test_split: TestSplit = "test",
     limit: Limit = None,
-    layers: Annotated[str, typer.Option(metavar="NAMES", help="Layers, separated by commas.")] = LAYERS,
+    layers: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Layers, separated by commas.", show_default="all layers with maps"),
+    ] = "",
     protocol: Annotated[ProtocolName, typer.Option(help="Protocol of the probes.")] = "codial",
     epochs: Annotated[
         int | None,
@@ -89,18 +91,25 @@ def _require_length(protocol: str, lengths: dict[str, int]) -> None:
 def _protocol(name: str, layers: str, seeds: int, lengths: dict[str, int]) -> "Protocol":
     from codial.evaluate import PROTOCOLS
 
-    settings: dict[str, Any] = {"layers": split_names(layers), "seeds": tuple(range(seeds)), **lengths}
+    settings: dict[str, Any] = {
+        "layers": split_names(layers),
+        "seeds": tuple(range(seeds)),
+        **lengths,
+    }
     return PROTOCOLS[name](**settings)
 
 
 def _print_reports(reports: "dict[str, ProbeReport]", train: str, test: str) -> None:
     """Print a row of accuracies for each run, the images and the protocol."""
-    rows = [
-        [name, *(f"{report.mean(layer):.1f} ± {report.std(layer):.1f}" for layer in report.accuracies)]
-        for name, report in reports.items()
-    ]
+    layers = list(dict.fromkeys(layer for report in reports.values() for layer in report.accuracies))
+    rows = [[name, *(_cell(report, layer) for layer in layers)] for name, report in reports.items()]
     report = list(reports.values())[-1]
     dims = ", ".join(f"{layer} {count:,}" for layer, count in report.dims.items())
-    print(format_table([[f"{report.metric} in percent", *report.accuracies], *rows]))
+    print(format_table([[f"{report.metric} in percent", *layers], *rows]))
     print(f"\nTrained on {train}, evaluated on {test}.\nProtocol: {report.protocol.describe(report.metric)}.")
     print(f"Dimensions: {dims}." if len(reports) == 1 else f"Dimensions, of the last run: {dims}.")
+
+
+def _cell(report: "ProbeReport", layer: str) -> str:
+    """Return the accuracy of a layer; empty if the run's backbone has no such layer."""
+    return f"{report.mean(layer):.1f} ± {report.std(layer):.1f}" if layer in report.accuracies else ""

@@ -25,7 +25,7 @@ def retrieve(
     test_split: TestSplit = "test",
     limit: Limit = None,
     k: Annotated[int, typer.Option(min=1, metavar="N", help="Number of neighbors per query.")] = 7,
-    layer: Layer = "fc7",
+    layer: Layer = "",
     images: Annotated[int, typer.Option(min=1, metavar="N", help="Number of queries in the figure.")] = 8,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed that samples the queries in the figure.")] = 0,
     out: Annotated[
@@ -52,8 +52,9 @@ def retrieve(
         for name, run in opened.items()
     }
     rows = [[name, f"{result.precision:.1f} %"] for name, result in results.items()]
+    layers = " or ".join(dict.fromkeys(result.layer for result in results.values()))
     print(format_table([["run", f"precision at {k}"], *rows]))
-    print(f"\nGallery: {gallery}, queries: {queries}; cosine similarity of {layer}.")
+    print(f"\nGallery: {gallery}, queries: {queries}; cosine similarity of {layers}.")
     with plotting():
         from codial.plots.retrieval import neighbor_rows
         from codial.plots.style import png

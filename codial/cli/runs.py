@@ -18,7 +18,7 @@ def runs(root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder to se
     """List the runs below a folder.
 
     Each line has the state of a run and the best accuracies of its monitors on held-out training images: nearest
-    neighbors on fc7 (kNN), and a quick linear probe on conv5.
+    neighbors on the last layer (kNN), and a quick linear probe on the last maps.
     """
     summaries = list_summaries(root)
     if not summaries:

@@ -32,7 +32,7 @@ def shortcuts(
 
     Critics that see only the mean colors, the tones or the coarse layout of views are trained to tell positives from
     negatives, and reach a lower or higher bound on their mutual information. A run whose bound is not above theirs did
-    not need to learn more than such cues.
+    not need to learn more than such cues. All are Jensen-Shannon bounds: runs with another method.bound have none.
 
     Reports are saved with the runs; published runs work as well, since no weights are needed.
     """
@@ -72,11 +72,11 @@ def _save(run: "Run", report: dict[str, Any]) -> None:
     from codial.runs.publish import SHORTCUTS
     from codial.runs.reports import write_report
 
-    write_report(run, f"{SHORTCUTS}-{run.config.data.source}", report)
+    write_report(run, f"{SHORTCUTS}-{codial.data.name_of(run.config.data.source)}", report)
 
 
 def _bound_of(run: "Run | None") -> str:
-    """Return the bound that a run reached at its end, "-" if it has none."""
+    """Return the Jensen-Shannon bound that a run reached at its end, "-" if it has another or none."""
     from codial.results.aggregate import final_value
 
     bound = None if run is None else final_value(run, "mi_js")
@@ -84,7 +84,7 @@ def _bound_of(run: "Run | None") -> str:
 
 
 def _print(rows: list[list[str]], cues: list[str]) -> None:
-    from codial.losses.mutual_information import TWO_LN2
+    from codial.losses.bounds import TWO_LN2
 
     print(format_table([["nats", *cues, "mi_js of the run"], *rows]))
     print(f"Between 0 (the cue gives nothing) and {TWO_LN2:.2f} (all). Better critics may reach more.")

@@ -50,7 +50,7 @@ def transfer(
 
     The numbers of the paper's Table 3 are printed beside them.
 
-    classification: logistic regression on frozen conv5, trained on VOC2007 trainval, evaluated on test.
+    classification: logistic regression on the frozen last maps, trained on VOC2007 trainval, evaluated on test.
 
     detection: Fast R-CNN on the backbone, fine-tuned on the same images. Its proposals take about a second per image
     and are kept in a folder beside the run.

@@ -1,7 +1,8 @@
-"""Registry of methods: a config names its method, whose file defines the method's settings.
+"""Registries of methods, backbones and loggers: a config names its method, whose file defines the method's settings.
 
 Methods are registered by the decorator `register`, or found by entry points of the group `codial.methods`, in the
-pyproject.toml of codial and of other packages.
+pyproject.toml of codial and of other packages; backbones by `codial.models.register_backbone` and the group
+`codial.backbones`; loggers by `codial.training.register_logger` and the group `codial.loggers`.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from codial.errors import CodialError
 from codial.utils.plugins import Registry, identity
 
 DEFAULT = "codial"  # the method of a config that names none
+BACKBONE = "alexnet"  # the backbone of a config that names none
+TIMM = "timm:"  # prefix of the backbones of the library timm
 
 T = TypeVar("T", bound=type)
 
@@ -66,6 +69,12 @@ def method_named(name: str) -> Any:
     return METHODS.get(name)
 
 
+def methods() -> dict[str, Any]:
+    """Return the classes of all methods by name; those that cannot be imported are left out with a warning."""
+    available = METHODS.available()
+    return {name: available[name] for name in method_names() if name in available}
+
+
 def method_config(values: Any) -> MethodConfig:
     """Create the settings of a method from a mapping; without `name` it is the default method.
 
@@ -94,4 +103,38 @@ def _check_settings(name: str, method: type) -> None:
     require(default == name, f"{identity(settings)}.name", default, f"{name!r}, under which the method is registered")
 
 
+def _check_logger(name: str, cls: type) -> None:
+    """Raise a CodialError unless a class has the methods of `codial.training.Logger`."""
+    missing = [method for method in ("start", "scalars", "image", "close") if not callable(getattr(cls, method, None))]
+    if missing:
+        raise CodialError(
+            f"Logger {name!r}: {identity(cls)} lacks {', '.join(missing)}; derive it from codial.training.Logger."
+        )
+
+
+def require_loggers(names: tuple[str, ...]) -> None:
+    """Check that there is a logger of each name, without importing it, and that no name is repeated.
+
+    Raises:
+        CodialError: there is none, or a name is repeated.
+    """
+    known = LOGGERS.names() if names else []
+    for name in names:
+        if name not in known:
+            raise CodialError(f"train.loggers: {LOGGERS.unknown(name)}")
+    require(len(set(names)) == len(names), "train.loggers", names, "each logger once")
+
+
+def require_backbone(name: str) -> None:
+    """Check that there is a backbone of a name; names of timm are checked when it is created.
+
+    Raises:
+        CodialError: there is none.
+    """
+    if name != BACKBONE and not name.startswith(TIMM) and name not in BACKBONES.names():
+        raise CodialError(f"model.backbone: {BACKBONES.unknown(name)} timm's are called {TIMM}NAME.")
+
+
 METHODS = Registry("method", "codial.methods", _check_settings)
+BACKBONES = Registry("backbone", "codial.backbones")  # codial.models.build checks the classes
+LOGGERS = Registry("logger", "codial.loggers", _check_logger)

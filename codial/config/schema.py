@@ -55,12 +55,14 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def config_hash(config: Config | Mapping[str, Any]) -> str:
-    """Return twelve hexadecimal digits that identify all settings but the run's name.
+    """Return twelve hexadecimal digits that identify all settings but the run's name and its loggers.
 
     Args:
         config: config, or a mapping as returned by `to_dict`, of any version of codial.
     """
     values = dict(config if isinstance(config, Mapping) else to_dict(config)) | {"name": ""}
+    if isinstance(values.get("train"), Mapping):
+        values["train"] = {key: value for key, value in values["train"].items() if key != "loggers"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

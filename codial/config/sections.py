@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from codial.config.registry import BACKBONE, require_backbone, require_loggers
 from codial.config.validation import coerce, require, require_choice, require_range
 
 PRIMARY = ("rot0", "rot90", "rot180", "rot270", "warp")  # the paper's five classes, in its order (section 3.1)
@@ -12,7 +13,7 @@ ROTATIONS = PRIMARY[:4]  # the four classes of RotNet and Decouple
 class DataConfig:
     """The training images."""
 
-    source: str = "photos"  # name of a data set, or a folder; photos needs no network
+    source: str = "photos"  # name of a data set, hf:NAME of Hugging Face's, or a folder; photos needs no network
     split: str = "train"
     limit: int | None = None  # number of images, sampled evenly over the classes; None for all
     size: int | None = None  # side in pixels to which the images of a folder are resized; data sets have their own
@@ -28,7 +29,7 @@ class ViewsConfig:
     """The K views of an image and the distributions of their random parameters (paper sections 3.1 and 4)."""
 
     size: int = 64  # side of a view in pixels; at 32, AlexNet with stride 4 would end in 2 x 2 maps
-    primary: tuple[str, ...] = PRIMARY
+    primary: tuple[str, ...] = PRIMARY  # one view each; a transform may be repeated, as for two upright views
     flip: float = 0.5  # probability of a horizontal flip, the same for all views of an image
     crop_area: tuple[float, float] = (0.08, 1.0)  # fraction of the image's area, uniform
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # width over height, log-uniform
@@ -51,7 +52,6 @@ class ViewsConfig:
         require(len(self.primary) > 0, "views.primary", self.primary, "at least one transform")
         for name in self.primary:
             require_choice("views.primary", name, PRIMARY)
-        require(len(set(self.primary)) == len(self.primary), "views.primary", self.primary, "each transform once")
         for name in ("flip", "grayscale", "blur"):
             require(0 <= getattr(self, name) <= 1, f"views.{name}", getattr(self, name), "a probability in [0, 1]")
         require(0 < self.blur_kernel <= 0.5, "views.blur_kernel", self.blur_kernel, "a fraction in (0, 0.5]")
@@ -66,6 +66,17 @@ class ViewsConfig:
         require_choice("views.warp_border", self.warp_border, ("replicate", "image"))
 
     @property
+    def transforms(self) -> tuple[str, ...]:
+        """The distinct primary transforms in the order of their first view: the classes of methods that tell them."""
+        return tuple(dict.fromkeys(self.primary))
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """A distinct name for each view: its transform, and from the second view of a transform on its number."""
+        earlier = [self.primary[:k].count(name) for k, name in enumerate(self.primary)]
+        return tuple(f"{name} ({n + 1})" if n else name for name, n in zip(self.primary, earlier, strict=True))
+
+    @property
     def changes_color(self) -> bool:
         """Whether any color operation is switched on."""
         return any((self.brightness, self.contrast, self.saturation, self.hue, self.grayscale))
@@ -73,10 +84,11 @@ class ViewsConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The AlexNet backbone, with batch norm instead of local response normalization (paper section 4)."""
+    """The backbone; the paper's AlexNet has batch norm instead of local response normalization (section 4)."""
 
+    backbone: str = BACKBONE  # alexnet, resnet18, resnet50, timm:NAME, or a registered class of one's own
     width: float = 1.0  # factor for the channels of every layer; 0.25 trains on a laptop
-    resolution: str = "low"  # low: "same" padding, no pooling after conv5 (64 px); full: the original for 224 px
+    resolution: str = "low"  # AlexNet's: low ("same" padding, no last pooling; 64 px), full (the original; 224 px)
     bn_eps: float = 1e-3
     bn_momentum: float = 0.025  # step of the running statistics; TensorFlow's decay 0.975 in GlobStat's code
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, for pixels in [0, 1]
@@ -84,6 +96,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         coerce(self, "model.")
+        require_backbone(self.backbone)
         require(0.05 <= self.width <= 4, "model.width", self.width, "a factor in [0.05, 4]")
         require_choice("model.resolution", self.resolution, ("low", "full"))
         require(0 < self.bn_momentum <= 1, "model.bn_momentum", self.bn_momentum, "a number in (0, 1]")
@@ -107,6 +120,7 @@ class TrainConfig:
     monitor_every: int = 1  # epochs between two measurements of the monitors (kNN, probe, ...); 0 disables them
     monitor_images: int = 1500  # training images that the monitors use
     checkpoint_every: int = 1  # epochs between two checkpoints
+    loggers: tuple[str, ...] = ()  # tensorboard, wandb, trackio, mlflow or one's own; the history is always written
 
     def __post_init__(self) -> None:
         coerce(self, "train.")
@@ -120,3 +134,4 @@ class TrainConfig:
         require_choice("train.precision", self.precision, ("auto", "bf16", "float32"))
         for name, least in (("log_every", 1), ("monitor_every", 0), ("monitor_images", 20), ("checkpoint_every", 1)):
             require(getattr(self, name) >= least, f"train.{name}", getattr(self, name), f"at least {least}")
+        require_loggers(self.loggers)

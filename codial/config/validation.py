@@ -88,7 +88,8 @@ def convert(kind: Any, value: Any, name: str) -> Any:
 
 def _convert_tuple(kind: Any, value: Any, name: str) -> tuple:
     if isinstance(value, str):
-        value = [part.strip() for part in value.strip("()[] ").split(",")]
+        text = value.strip("()[] ")
+        value = [part.strip() for part in text.split(",")] if text else []
     inner = typing.get_args(kind)
     require(isinstance(value, list | tuple), name, value, "values separated by commas")
     any_length = inner[-1] is Ellipsis

@@ -1,5 +1,7 @@
 """Images in memory or on disk: `load_images(name_or_folder, split)` returns an `ImageSet` or `ImageFiles`.
 
+`register` adds a data set of one's own.
+
 Names are imported when they are first used (see `__init__.pyi`), so that listing data sets needs no torch.
 """
 

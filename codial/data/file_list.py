@@ -2,14 +2,14 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from codial.data.base import Dataset, stratified_indices
-from codial.data.checks import check_int
+from codial.data.base import Dataset
 from codial.data.in_memory import ImageSet
 from codial.data.io.decode import decode_all
 from codial.data.on_disk import ImageFiles, printable
@@ -70,22 +70,27 @@ def from_paths(
         CodialError: A number is out of range; no image can be decoded; with `strict`, one cannot.
     """
     size = default_size if size is None else size
-    check_int("size", size, minimum=1)
-    if limit is not None:
-        sample = stratified_indices(labels, limit, seed)
-        paths = [paths[i] for i in sample.tolist()]
-        labels = labels[sample]
-        tags = None if tags is None else tags[sample]
-    if storage == "files" or (storage == "auto" and len(paths) * 3 * size * size > MEMORY_LIMIT):
-        strict = strict or tags is not None
-        return ImageFiles(name, split, folder.resolve(), paths, labels, classes, size, strict, tags)
-    images, reasons = decode_all([folder / path for path in paths], size)
-    skipped = tuple(f"{printable(path)}: {reason}" for path, reason in zip(paths, reasons, strict=True) if reason)
+    files = ImageFiles(name, split, folder.resolve(), paths, labels, classes, size, strict, tags)
+    return stored(files if limit is None else files.subset(limit, seed), storage)
+
+
+def stored(files: ImageFiles, storage: str) -> Dataset:
+    """Return images that stay where they are, or decode them all, as `storage` says (see `from_paths`).
+
+    Raises:
+        CodialError: No image can be decoded; with `files.strict`, one cannot.
+    """
+    if storage == "files" or (storage == "auto" and len(files) * 3 * files.size**2 > MEMORY_LIMIT):
+        return replace(files, strict=files.strict or files.tags is not None)
+    labels, tags = files.labels, files.tags
+    images, reasons = decode_all([files.file(index) for index in range(len(files))], files.size)
+    broken = ((path, reason) for path, reason in zip(files.paths, reasons, strict=True) if reason)
+    skipped = tuple(f"{printable(path)}: {reason}" for path, reason in broken)
     if skipped:
-        _report(skipped, len(paths), folder, strict)
+        _report(skipped, len(files), files.folder, files.strict)
         decoded = torch.tensor([not reason for reason in reasons])
         images, labels, tags = images[decoded], labels[decoded], None if tags is None else tags[decoded]
-    return ImageSet(name, split, images, labels, classes, skipped, tags)
+    return ImageSet(files.name, files.split, images, labels, files.classes, skipped, tags)
 
 
 def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) -> None:
@@ -94,4 +99,4 @@ def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) ->
     if len(skipped) == count:
         raise CodialError(f"None of the {count} images in {folder} could be decoded; the first: {skipped[0]}.")
     message = f"{len(skipped)} of {count} images in {folder} could not be decoded and are skipped (see .skipped)"
-    warnings.warn(f"{message}; the first: {skipped[0]}", stacklevel=5)  # the line that called load_images
+    warnings.warn(f"{message}; the first: {skipped[0]}", stacklevel=6)  # the line that called load_images

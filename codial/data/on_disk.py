@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from codial.data.base import Dataset, Indices, as_index_tensor, check_labels, check_tags
 from codial.data.checks import check_int
-from codial.data.io.decode import decode_into, try_decode
+from codial.data.io.decode import File, decode_into, try_decode
 from codial.errors import CodialError
 
 _CHUNK = 256  # images that `check` decodes at a time
@@ -77,14 +77,21 @@ class ImageFiles(Dataset):
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 over shape, paths, sizes in bytes, labels, classes, tags; no pixels."""
         digest = hashlib.sha256(repr((len(self), 3, self.size, self.size)).encode())
-        for path in tqdm(self.paths, desc="fingerprint", unit=" files", delay=2, leave=False):
-            size = _size_in_bytes(f"{self.folder}/{path}")
+        files = zip(self.paths, self._sizes_in_bytes(), strict=True)
+        for path, size in tqdm(files, total=len(self), desc="fingerprint", unit=" files", delay=2, leave=False):
             digest.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
         digest.update(self.labels.numpy().astype("<i8").data)
         digest.update("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         if self.tags is not None:
             digest.update(self.tags.numpy().data)
         return digest.hexdigest()[:16]
+
+    def file(self, index: int) -> File:
+        """Return the file of an image."""
+        return self.folder / self.paths[index]
+
+    def _sizes_in_bytes(self) -> Iterable[int]:
+        return (size_in_bytes(f"{self.folder}/{path}") for path in self.paths)
 
     def batch(self, indices: Indices) -> Tensor:
         """Decode some images, replacing files that cannot be decoded.
@@ -102,7 +109,7 @@ class ImageFiles(Dataset):
         requested = [index % len(self) for index in as_index_tensor(indices, len(self)).tolist()]
         requested = [self._replacements.get(index, index) for index in requested]
         images = np.empty((len(requested), 3, self.size, self.size), np.uint8)
-        reasons = list(decode_into([self.folder / self.paths[index] for index in requested], images))
+        reasons = list(decode_into([self.file(index) for index in requested], images))
         for index, reason, image in zip(requested, reasons, images, strict=True):
             if reason:
                 self._replace(index, reason, image)
@@ -119,9 +126,9 @@ class ImageFiles(Dataset):
         """
         starts = range(0, len(self), _CHUNK)
         for start in tqdm(starts, desc="decoding", delay=2, disable=not progress, leave=False):
-            paths = [self.folder / path for path in self.paths[start : start + _CHUNK]]
-            images = np.empty((len(paths), 3, self.size, self.size), np.uint8)
-            for index, reason in enumerate(decode_into(paths, images), start):
+            files = [self.file(index) for index in range(start, min(start + _CHUNK, len(self)))]
+            images = np.empty((len(files), 3, self.size, self.size), np.uint8)
+            for index, reason in enumerate(decode_into(files, images), start):
                 if reason:
                     self._record(index, reason)
         if len(self._damaged) == len(self):
@@ -134,7 +141,7 @@ class ImageFiles(Dataset):
         for other in self._candidates(index):
             if other in self._damaged:
                 continue
-            reason = try_decode(self.folder / self.paths[other], image)
+            reason = try_decode(self.file(other), image)
             if not reason:
                 break
             damaged[other] = self._record(other, reason)
@@ -176,7 +183,8 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _size_in_bytes(path: str) -> int:
+def size_in_bytes(path: str) -> int:
+    """Return the size of a file, -1 if there is none."""
     try:
         return os.path.getsize(path)  # several times faster than Path.stat, which matters for a million files
     except (OSError, ValueError):  # a broken link or an invalid name: reported when the image is requested

@@ -1,14 +1,19 @@
-"""Load images by name: the data sets that codial knows, or a folder."""
+"""Load images by name: codial's data sets, registered ones, those of Hugging Face, or a folder."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codial.data import download as downloads
 from codial.data.catalog import ENTRIES, Entry, find_entry
 from codial.data.checks import check_int, check_split, unknown_name
+from codial.data.io.hugging_face import PREFIX, parse_name
+from codial.data.registered import DATASETS
 from codial.errors import CodialError
+from codial.utils.plugins import identity
 
 if TYPE_CHECKING:  # torch is imported once a data set is loaded
     from codial.data.base import Dataset
@@ -30,12 +35,13 @@ def load_images(
     download: bool = False,
     storage: str = "auto",
 ) -> "Dataset":
-    """Load the images of a named data set or of a folder.
+    """Load the images of a named data set, of a data set of Hugging Face, or of a folder.
 
     Args:
-        source: One of `SETS`, or the path of a folder. A string that is a name means the data set, a `Path` always
-            means the folder (as does "./photos").
-        split: Usually "train" or "test"; of a folder also "all", and "val" if it has a `val` folder.
+        source: One of `data_sets()`; "hf:NAME", a data set of Hugging Face's library `datasets` (see
+            `codial.data.datasets.hugging_face.read`); or the path of a folder. A string that is a name means the data
+            set, a `Path` always means the folder (as does "./photos").
+        split: Usually "train" or "test"; of a folder or "hf:NAME" also "all", and "val" if there is one.
         root: The folder of the named data sets; defaults to the environment variable CODIAL_DATA, then to `data/` of
             the project.
         size: Side in pixels to which image files are resized and cropped; defaults to the data set's own (96 for a
@@ -59,18 +65,28 @@ def load_images(
     if limit is not None:
         check_int("limit", limit, minimum=1)
         check_int("seed", seed, minimum=0)
+    options: dict[str, Any] = {"size": size, "limit": limit, "seed": seed, "strict": strict, "storage": storage}
     if not isinstance(source, str) or source not in ENTRIES:
-        folder = _as_folder(source)
-        reader = import_module("codial.data.datasets.image_folder")
-        return reader.read(folder, split, size=size, limit=limit, seed=seed, strict=strict, storage=storage)
+        return _other_reader(source, root)(split, **options)
     entry = ENTRIES[source]
     check_split(split, entry.splits, source)
     if download:
         downloads.get(source, data_root(root))
     if entry.image_size is not None:
         return _load_fixed_size(entry, data_root(root), split, size, limit, seed, storage)
-    options = {"size": size, "limit": limit, "seed": seed, "strict": strict, "storage": storage}
     return import_module(entry.module).read(data_root(root), split, **entry.arguments, **options)
+
+
+def data_sets() -> tuple[str, ...]:
+    """Return the names of codial's data sets, and of the registered ones."""
+    return (*SETS, *DATASETS.names())
+
+
+def name_of(source: str | Path) -> str:
+    """Return the name that the images of a source have, also in reports, without loading them."""
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return parse_name(source).name
+    return Path(source).name
 
 
 def describe(name: str, root: str | Path | None = None) -> str:
@@ -79,24 +95,43 @@ def describe(name: str, root: str | Path | None = None) -> str:
     Raises:
         CodialError: No data set has this name.
     """
+    if name in DATASETS.names():
+        return _describe_registered(name)
     return f"{name}: {find_entry(name).status(data_root(root))}"
 
 
+def _describe_registered(name: str) -> str:
+    try:
+        cls = DATASETS.get(name)
+    except CodialError as error:  # of a broken package
+        return f"{name}: {error}"
+    return f"{name}: registered by {identity(cls)}: {', '.join(cls.splits)}"
+
+
 def splits_of(name: str) -> tuple[str, ...]:
-    """Return the splits of a named data set.
+    """Return the splits of a named data set or of "hf:NAME".
 
     Raises:
-        CodialError: No data set has this name.
+        CodialError: No data set has this name, or that of Hugging Face cannot be loaded.
     """
+    if name.startswith(PREFIX):
+        return import_module("codial.data.datasets.hugging_face").splits_of(name)
+    if name in DATASETS.names():
+        return DATASETS.get(name).splits
     return find_entry(name).splits
 
 
 def problems(name: str, split: str, root: str | Path | None = None) -> list[str]:
     """List what is missing or damaged in a split of a named data set, without decoding images.
 
+    Of a registered data set nothing is known before it is read.
+
     Raises:
         CodialError: No data set has this name, or it has no such split.
     """
+    if name in DATASETS.names():
+        check_split(split, splits_of(name), name)
+        return []
     entry = find_entry(name)
     check_split(split, entry.splits, name)
     return import_module(entry.module).problems(data_root(root), split, **entry.arguments)
@@ -132,11 +167,27 @@ def _load_fixed_size(
     return import_module(entry.module).read(root, split, limit=limit, seed=seed)
 
 
+def _other_reader(source: str | Path, root: str | Path | None) -> "Callable[..., Dataset]":
+    """Return the function of a split that reads a registered data set, one of Hugging Face, or a folder."""
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return partial(import_module("codial.data.datasets.hugging_face").read, source)
+    if isinstance(source, str) and source in DATASETS.names():
+        if Path(source).is_dir():
+            raise CodialError(
+                f"{source!r} is a registered data set and a folder; write ./{source} for the folder, or register the"
+                " data set under another name."
+            )
+        return partial(import_module("codial.data.datasets.registered").read, source, root=data_root(root))
+    folder = _as_folder(source)
+    return partial(import_module("codial.data.datasets.image_folder").read, folder)
+
+
 def _as_folder(source: str | Path) -> Path:
     """Return the path of a folder; a single word that is neither a name nor a folder gets the error about names."""
     if not isinstance(source, str | Path):
-        raise CodialError(f"source is {source!r}; expected one of {', '.join(SETS)}, or the path of a folder.")
+        raise CodialError(f"source is {source!r}; expected one of {', '.join(data_sets())}, or the path of a folder.")
     path = Path(source).expanduser()
     if source == "" or (isinstance(source, str) and source == path.name and not path.exists()):
-        raise unknown_name("data set or folder", source, SETS, hint="Or the path of a folder of images.")
+        hint = f"Or the path of a folder of images, or {PREFIX}NAME for a data set of Hugging Face."
+        raise unknown_name("data set or folder", source, data_sets(), f"{hint} {DATASETS.how_to_register}")
     return path

@@ -21,6 +21,11 @@ def backbone_of(source: Run | Backbone, device: str = "auto") -> Backbone:
     return source if isinstance(source, Backbone) else source.backbone(device=choose_device(device))
 
 
+def map_layers(backbone: Backbone) -> tuple[str, ...]:
+    """Return the layers with maps that a backbone has weights of."""
+    return tuple(layer for layer in backbone.map_layers if layer in backbone.layers)
+
+
 @torch.no_grad()
 def layer_features(
     source: Run | Backbone,
@@ -38,7 +43,7 @@ def layer_features(
     Args:
         source: a run or a backbone.
         images: a dataset, or [N, 3, H, W] uint8.
-        layers: names of layers, such as "conv5" or "fc7".
+        layers: names of layers, among those that `backbone.layers` lists.
         dims: feature maps are pooled adaptively to about this many dimensions, never enlarged; None does not pool.
         pool: "avg" or "max".
         mirror: flip the images horizontally.
@@ -46,7 +51,7 @@ def layer_features(
         device: device of a run's backbone; "auto" is a GPU if there is one.
 
     Returns:
-        For each layer [N, C, h, w] (convolutions) or [N, F] (dense layers), float32, on the backbone's device.
+        For each layer [N, C, h, w] (maps) or [N, F] (vectors), float32, on the backbone's device.
     """
     backbone = backbone_of(source, device).eval()
     names = list(layers)
@@ -68,13 +73,18 @@ def layer_features(
 def features(
     source: Run | Backbone,
     images: Dataset | Tensor,
-    layer: str = "fc7",
+    layer: str = "",
     *,
     progress: bool = True,
     device: str = "auto",
 ) -> Tensor:
-    """Return one layer's activations as vectors, [N, F] float32; arguments as in `layer_features`."""
-    return layer_features(source, images, (layer,), progress=progress, device=device)[layer].flatten(1)
+    """Return the activations of one layer, by default the last, as vectors [N, F] float32.
+
+    Other arguments are those of `layer_features`.
+    """
+    backbone = backbone_of(source, device)
+    layer = layer or backbone.layers[-1]
+    return layer_features(backbone, images, (layer,), progress=progress)[layer].flatten(1)
 
 
 def pooled_side(channels: int, side: int, dims: int) -> int:

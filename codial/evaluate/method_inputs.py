@@ -36,7 +36,7 @@ def method_inputs(source: Run | Config, images: Dataset, indices: Sequence[int],
     batch = Batch(views, labels, 0.0, rng, torch.as_tensor(list(indices)))
     inputs = _build_method(source, images, seed).inputs(batch)
     if not inputs:
-        inputs = dict(zip(config.views.primary, views.images.unbind(1), strict=True))
+        inputs = dict(zip(config.views.view_names, views.images.unbind(1), strict=True))
     return {"image": plain_view(originals, config.views.size)} | inputs
 
 

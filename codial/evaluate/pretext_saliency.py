@@ -41,9 +41,9 @@ class Prediction(NamedTuple):
 def predictions(run: Run, images: Tensor) -> Prediction:
     """Predict the transform of each view with a run's latest checkpoint, and compute saliency maps.
 
-    Saliency is HiResCAM's (Draelos and Carin 2020, arXiv 2011.08891): sum_c A_c dy/dA_c, clamped at 0, with conv5's
-    activations A and the predicted class's logit y, interpolated bilinearly to pixels. Grad-CAM's averaged gradient
-    would mix up positions, because the dense layers above conv5 weigh each position differently.
+    Saliency is HiResCAM's (Draelos and Carin 2020, arXiv 2011.08891): sum_c A_c dy/dA_c, clamped at 0, with the last
+    maps A and the predicted class's logit y, interpolated bilinearly to pixels. Grad-CAM's averaged gradient would mix
+    up positions, because dense layers above the maps weigh each position differently.
 
     Args:
         run: a run of a method that classifies transforms.
@@ -60,10 +60,11 @@ def predictions(run: Run, images: Tensor) -> Prediction:
             f" [N, 3, {size}, {size}]."
         )
     with torch.enable_grad():
-        activations = method.backbone.features(images, ("conv5", "fc7"))
-        logits = method.classifier(activations["fc7"][:, : method.classifier.in_features]).float()
-        (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), activations["conv5"])
-    evidence = (gradient * activations["conv5"]).detach().sum(1, keepdim=True).clamp_min(0)  # [N, 1, h, w]
+        last_map, last = method.backbone.map_layers[-1], method.backbone.layers[-1]
+        activations = method.backbone.features(images, (last_map, last))
+        logits = method.classifier(activations[last][:, : method.classifier.in_features]).float()
+        (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), activations[last_map])
+    evidence = (gradient * activations[last_map]).detach().sum(1, keepdim=True).clamp_min(0)  # [N, 1, h, w]
     saliency = _to_pixels(evidence / evidence.amax((2, 3), keepdim=True).clamp_min(1e-12), method.backbone)
     return Prediction(method.transforms, logits.detach().softmax(1), saliency)
 
@@ -74,14 +75,18 @@ def _load_classifier(run: Run) -> Method:
     if not method.transforms:
         raise CodialError(
             f"{run.folder} is a run of {run.config.method.name}, which does not classify transforms; choose a run of"
-            " codial, rotnet, decouple or globstat."
+            " codial, rotnet, decouple, globstat or essl."
         )
     return load_weights(method, run)
 
 
 def _to_pixels(maps: Tensor, backbone: Backbone) -> Tensor:
-    """Interpolate conv5 maps [N, 1, h, w] to pixels [N, S, S]; values lie at the centers of their receptive fields."""
-    step, first = backbone.grid("conv5")
+    """Interpolate the last maps [N, 1, h, w] to pixels [N, S, S]; values lie at the centers of receptive fields.
+
+    Where the backbone does not tell those, the units cover the image evenly.
+    """
+    even = backbone.size / maps.shape[-1]
+    step, first = backbone.grid(backbone.map_layers[-1]) or (even, (even - 1) / 2)
     coordinates = (2 * (torch.arange(backbone.size) - first) / step + 1) / maps.shape[
         -1
     ] - 1  # [-1, 1] between outer edges

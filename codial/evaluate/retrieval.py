@@ -24,17 +24,20 @@ class RetrievalResult:
         similarity: [Q, k] float32, cosine similarities.
         relevant: [Q, k] bool, whether a neighbor has the query's label; False where either is unlabeled.
         labeled: [Q] bool, queries that precision is computed over: those with a label, if the gallery is labeled.
+        layer: layer whose activations were compared.
     """
 
     indices: Tensor
     similarity: Tensor
     relevant: Tensor
     labeled: Tensor
+    layer: str = ""
 
     def subset(self, indices: Sequence[int]) -> "RetrievalResult":
         """Return the result of some of the queries."""
         rows = list(indices)
-        return RetrievalResult(self.indices[rows], self.similarity[rows], self.relevant[rows], self.labeled[rows])
+        relevant, labeled = self.relevant[rows], self.labeled[rows]
+        return RetrievalResult(self.indices[rows], self.similarity[rows], relevant, labeled, self.layer)
 
     @property
     def precision(self) -> float:
@@ -47,7 +50,7 @@ def retrieve(
     gallery: Dataset,
     queries: Dataset,
     k: int = 7,
-    layer: str = "fc7",
+    layer: str = "",
     *,
     progress: bool = True,
     device: str = "auto",
@@ -61,7 +64,7 @@ def retrieve(
         gallery: images to retrieve from.
         queries: query images; one that is also in the gallery retrieves itself.
         k: number of neighbors, at least 1.
-        layer: layer whose activations are compared; the paper uses fc7.
+        layer: layer whose activations are compared; the last by default, as in the paper.
         progress: show a progress bar after two seconds.
         device: device of a run's backbone; "auto" is a GPU if there is one.
 
@@ -75,12 +78,13 @@ def retrieve(
     if not 1 <= k <= len(gallery):
         raise CodialError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery.")
     backbone = backbone_of(source, device)
+    layer = layer or backbone.layers[-1]
     gallery_vectors = features(backbone, gallery, layer, progress=progress)
     query_vectors = features(backbone, queries, layer, progress=progress)
     similarity, indices = nearest(gallery_vectors, query_vectors, k)
     labels = queries.labels.unsqueeze(1)
     relevant = (labels == gallery.labels[indices]) & (labels >= 0)
-    result = RetrievalResult(indices, similarity, relevant, (queries.labels >= 0) & gallery.labeled)
+    result = RetrievalResult(indices, similarity, relevant, (queries.labels >= 0) & gallery.labeled, layer)
     if isinstance(source, Run) and bool(result.labeled.any()):
         values = {"precision": result.precision, "k": k, "layer": layer}
         values |= {"gallery": gallery.describe(), "queries": queries.describe()}

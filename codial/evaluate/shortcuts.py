@@ -16,8 +16,8 @@ from tqdm import tqdm
 from codial.config import ViewsConfig
 from codial.data import Dataset
 from codial.errors import CodialError
-from codial.losses.mutual_information import js_bound
-from codial.models import Critic
+from codial.losses import Critic
+from codial.losses.bounds import js_bound
 from codial.transforms import sample_views
 from codial.transforms.color_jitter import GRAY_WEIGHTS
 

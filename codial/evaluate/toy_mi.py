@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import softplus
 
-from codial.losses.mutual_information import BetaSchedule, js_bound, sampled_symmetrised_kl, symmetrised_kl
-from codial.models import Critic
+from codial.losses import Critic
+from codial.losses.bottleneck import BetaSchedule, sampled_symmetrised_kl, symmetrised_kl
+from codial.losses.bounds import js_bound
 
 # --- Two Gaussians whose coordinates are correlated one by one
 
@@ -88,12 +89,12 @@ def estimate_information(
     generator = torch.Generator().manual_seed(seed)
     truth = torch.as_tensor(information, dtype=torch.float64)
     correlation = correlation_for(truth, dims)
-    critics = _Ensemble(lambda: Critic(dims, hidden), len(truth), seed)
+    critics = Ensemble(lambda: Critic(dims, hidden), [seed] * len(truth))
     optimizer = torch.optim.Adam(critics.parameters(), lr=2e-3, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         x, y = sample_correlated(correlation, batch, dims, generator)
-        _step(optimizer, -_bounds(critics(x, y), critics(x.roll(1, 1), y)).sum())
+        descend(optimizer, -_bounds(critics(x, y), critics(x.roll(1, 1), y)).sum())
         schedule.step()
     x, y = sample_correlated(correlation, 20_000, dims, generator)
     shuffled = x.roll(1, 1)
@@ -198,9 +199,10 @@ def train_bottlenecks(
         seed: seed of weights and samples.
     """
     generator = torch.Generator().manual_seed(seed)
+    seeds = [seed] * len(schedules)
     mix = torch.linalg.qr(torch.randn(SHARED + PRIVATE, SHARED + PRIVATE, generator=generator))[0]
-    encoders = _Ensemble(lambda: LinearEncoder(SHARED + PRIVATE, z_dim), len(schedules), seed)
-    critics = _Ensemble(lambda: Critic(z_dim, 64), len(schedules), seed)
+    encoders = Ensemble(lambda: LinearEncoder(SHARED + PRIVATE, z_dim), seeds)
+    critics = Ensemble(lambda: Critic(z_dim, 64), seeds)
     optimizer = torch.optim.Adam([*encoders.parameters(), *critics.parameters()], lr=5e-3)
     traces = []
     for step in range(steps):
@@ -208,7 +210,7 @@ def train_bottlenecks(
         codes = [encoders(view) for view in views]
         mi_js, skl = _alignment(codes, critics, generator)
         beta = torch.tensor([schedule.at(step / steps) for schedule in schedules])
-        _step(optimizer, (beta * skl - mi_js).sum())
+        descend(optimizer, (beta * skl - mi_js).sum())
         traces.append(torch.stack((mi_js.detach(), skl.detach(), beta)))
     mi_js, skl, beta = torch.stack(traces, -1).tolist()  # [3, R, steps]
     kept = [_kept_information(weight, raw, mix) for weight, raw in zip(*encoders.parameters(), strict=True)]
@@ -235,7 +237,7 @@ def _two_views(count: int, agreement: float, mix: Tensor, generator: torch.Gener
 
 
 def _alignment(
-    codes: Sequence[tuple[Tensor, Tensor]], critics: "_Ensemble", generator: torch.Generator
+    codes: Sequence[tuple[Tensor, Tensor]], critics: "Ensemble", generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return the bound and the divergence, [R] each, of codes [R, N, Z]."""
     (mu1, sigma1), (mu2, sigma2) = codes
@@ -258,14 +260,17 @@ def _kept_information(weight: Tensor, raw_sigma: Tensor, mix: Tensor) -> tuple[f
 # --- Shared helpers
 
 
-class _Ensemble:
-    """R networks of one architecture with the same initial weights, called on R inputs."""
+class Ensemble:
+    """R networks of one architecture, called on R inputs; those with the same seed have the same initial weights."""
 
-    def __init__(self, make: Callable[[], nn.Module], count: int, seed: int) -> None:
+    def __init__(self, make: Callable[[], nn.Module], seeds: Sequence[int]) -> None:
+        networks = {}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self._module = make()
-        self._state = stack_module_state([copy.deepcopy(self._module) for _ in range(count)])
+            for seed in set(seeds):
+                torch.manual_seed(seed)
+                networks[seed] = make()
+        self._module = networks[seeds[0]]
+        self._state = stack_module_state([copy.deepcopy(networks[seed]) for seed in seeds])
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters, each [R, ...]."""
@@ -281,7 +286,8 @@ def _bounds(joint: Tensor, marginal: Tensor) -> Tensor:
     return torch.stack([js_bound(*scores) for scores in zip(joint, marginal, strict=True)])
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take a step of the optimizer."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -9,6 +9,7 @@ from codial.methods.codial import questions
 
 BASELINES = ("rotnet", "decouple", "globstat")
 _OTHERS = ("globstat", "deepcluster", "knowtrans", "spotartifacts", "cmc", "supervised")
+_MODERN = ("simclr", "barlowtwins", "vicreg", "byol", "essl")  # later than most of what the paper compares with
 PARTS = ("codial-cls", "codial-mi")  # lambda (1, 0) and (0, 1)
 _HEADS = ("codial-split", "codial-decoupled")
 _STRONG = ("codial-hue50", "codial-cls-hue50", "codial-mi-hue50")  # strong hue shifts, so that colors are no shortcut
@@ -31,6 +32,7 @@ BUDGETS = {
     "short": (  # as small, but 300,000 views: at most eight minutes per run on two CPU cores
         StudyPart(("codial", "random", "rotnet", "decouple"), "short", 3),
         StudyPart(_OTHERS, "short", 1),
+        StudyPart(_MODERN, "short", 1),
         StudyPart(("codial-mi", "codial-mi-hue50"), "short", 1),  # alignment only, with weak and strong hue shifts
     ),
     "small": (  # quarter width, 10,000 images, a million views: minutes per run on two CPU cores

@@ -2,12 +2,27 @@
 
 from inspect import getdoc
 
-from codial.config import Config
+from codial.config import Config, MethodConfig
 from codial.config.registry import method_named, register
-from codial.methods.base import Batch, ConfusionMatrix, Method, Terms
+from codial.methods.base import Batch, ConfusionMatrix, Method, Terms, accuracy
 from codial.methods.presets import preset
+from codial.methods.variants import Variant, with_method, with_views
 
-__all__ = ["Batch", "ConfusionMatrix", "Method", "Terms", "build", "departures", "preset", "register"]
+__all__ = [
+    "Batch",
+    "ConfusionMatrix",
+    "Method",
+    "MethodConfig",
+    "Terms",
+    "Variant",
+    "accuracy",
+    "build",
+    "departures",
+    "preset",
+    "register",
+    "with_method",
+    "with_views",
+]
 
 _DEPARTURES = "Departures from the original: "  # start of a paragraph in the docstring of a method
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from codial.config import ROTATIONS, Config, MethodConfig, Recipe, TrainConfig
+from codial.config.registry import BACKBONE
 from codial.config.validation import require
 from codial.data import Dataset
 from codial.methods.variants import Variant
@@ -51,8 +52,8 @@ class Method(nn.Module, ABC):
         settings: class of the method's settings, a frozen dataclass derived from `MethodConfig`.
         variants: named changes of the method's config; METHOD-VARIANT/RECIPE is a preset.
         backbone: network whose features are evaluated.
-        classifier: pretext classifier of methods that classify views; it reads the first features of fc7, or all.
-        transforms: classes of the classifier if these are transforms, named as in `views.primary`; else empty.
+        classifier: pretext classifier of methods that classify views; it reads the first features, or all.
+        transforms: classes of the classifier if these are transforms, named as in `views.transforms`; else empty.
     """
 
     settings: ClassVar[type[MethodConfig]]
@@ -141,6 +142,19 @@ def require_one_view(config: Config) -> None:
     """
     primary, name = config.views.primary, config.method.name
     require(primary == ("rot0",), "views.primary", primary, f"rot0 alone: {name} uses one upright view per image")
+
+
+def require_alexnet(config: Config, reason: str) -> None:
+    """Check that the backbone is AlexNet.
+
+    Args:
+        config: the config.
+        reason: why the method needs it, such as "CMC has two halves of it".
+
+    Raises:
+        CodialError: `model.backbone` is another.
+    """
+    require(config.model.backbone == BACKBONE, "model.backbone", config.model.backbone, f"{BACKBONE}: {reason}")
 
 
 def require_rotations(config: Config) -> None:

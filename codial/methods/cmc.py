@@ -11,7 +11,7 @@ from codial.config.registry import register
 from codial.config.validation import require, require_choice
 from codial.errors import CodialError
 from codial.losses import MemoryBank
-from codial.methods.base import Batch, Method, Terms, require_one_view
+from codial.methods.base import Batch, Method, Terms, require_alexnet, require_one_view
 from codial.models import build_backbone, to_lab
 from codial.utils.devices import constant, to_device
 
@@ -42,8 +42,9 @@ class CmcConfig(MethodConfig):
         return "lab"
 
     def check(self, config: Config) -> None:
-        """Check that an image has one view."""
+        """Check that an image has one view, and the backbone is AlexNet."""
         require_one_view(config)
+        require_alexnet(config, "cmc trains two of half the width, on lightness and color")
 
 
 @register("cmc")

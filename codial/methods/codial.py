@@ -3,16 +3,17 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from codial.config import Config, MethodConfig, Recipe
 from codial.config.registry import register
 from codial.config.validation import require, require_choice
-from codial.losses import Alignment, BetaSchedule
-from codial.methods.base import Batch, ConfusionMatrix, Method, Terms, accuracy, confusion_matrix
+from codial.losses import BOUNDS, BetaSchedule, CodialLoss, ceiling
+from codial.losses.alignment import NEGATIVES, pairs_of_views
+from codial.losses.codial_loss import CRITICS, HEADS, PROJECTORS
+from codial.methods.base import Batch, ConfusionMatrix, Method, Terms, confusion_matrix
 from codial.methods.variants import Change, Variant, both, with_method, with_views
-from codial.models import Critic, StochasticHead, build_backbone, to_gaussian
+from codial.models import build_backbone
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,14 @@ class CodialConfig(MethodConfig):
     critic_hidden: int = 1024  # likewise
     cls_weight: float = 1.0  # lambda_cls, equation 7
     mi_weight: float = 1.0  # lambda_mi, equation 7
+    bound: str = "js"  # the paper's; infonce, nwj or dv: see `losses.bounds`
+    critic: str = "mlp"  # the paper's; or cosine
+    temperature: float = 0.2  # of the cosine critic
+    projector: str = "linear"  # from features to the code; or mlp, as in SimCLR
+    bottleneck: bool = True  # Gaussian codes and their divergence; without, codes are points, and beta is unused
+    align: str = "all"  # which pairs of views; or rotation, those with the same rotation (warp has that of rot0)
     pairs: int = 10  # aligned pairs of views per image, of K (K - 1) / 2; more are better in Figure 3
-    negatives: str = "random"  # any view of another image, as in the paper; same or roll: see `losses.Alignment`
+    negatives: str = "random"  # any view of another image, as in the paper; same, roll, batch: see `losses.Alignment`
     skl_reduce: str = "sum"  # over the dimensions of z, since SKL is a divergence of vectors; or mean
     beta_start: float = 1e-6
     beta_end: float = 1.0
@@ -35,10 +42,8 @@ class CodialConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice("method.head", self.head, ("shared", "split", "decoupled"))
-        require_choice("method.negatives", self.negatives, ("random", "same", "roll"))
-
-        require_choice("method.skl_reduce", self.skl_reduce, ("sum", "mean"))
+        self._check_choices()
+        require(self.temperature > 0, "method.temperature", self.temperature, "a positive number")
         require(self.z_dim >= 1, "method.z_dim", self.z_dim, "at least 1")
         require(self.critic_hidden >= 1, "method.critic_hidden", self.critic_hidden, "at least 1")
         require(self.pairs >= 1, "method.pairs", self.pairs, "at least 1")
@@ -50,13 +55,36 @@ class CodialConfig(MethodConfig):
         valid = self.beta_hold >= 0 and self.beta_ramp >= 0 and total <= 1 + 1e-9
         require(valid, "method.beta_hold + beta_ramp", total, "fractions of the run whose sum is at most 1")
 
+    def _check_choices(self) -> None:
+        require_choice("method.head", self.head, HEADS)
+        require_choice("method.bound", self.bound, tuple(BOUNDS))
+        require_choice("method.critic", self.critic, CRITICS)
+        require_choice("method.projector", self.projector, PROJECTORS if self.head != "split" else ("linear",))
+        require_choice("method.align", self.align, ("all", "rotation"))
+        require_choice("method.negatives", self.negatives, NEGATIVES)
+        require_choice("method.skl_reduce", self.skl_reduce, ("sum", "mean"))
+
     def check(self, config: Config) -> None:
         """Check that the views of an image form enough pairs, unless alignment is off."""
         if self.mi_weight > 0:
-            views = len(config.views.primary)
-            possible = views * (views - 1) // 2
-            expected = f"at most {possible}, the pairs of {views} views (or mi_weight 0)"
-            require(self.pairs <= possible, "method.pairs", self.pairs, expected)
+            primary = config.views.primary
+            possible = len(pairs_of_views(self.groups(primary)))
+            of = f"the pairs of {len(primary)} views" + (" with equal rotation" if self.align == "rotation" else "")
+            require(self.pairs <= possible, "method.pairs", self.pairs, f"at most {possible}, {of} (or mi_weight 0)")
+
+    def groups(self, primary: tuple[str, ...]) -> list[str]:
+        """Return the group of each view; views of the same group may be aligned."""
+        return [_ROTATION.get(name, name) if self.align == "rotation" else "all" for name in primary]
+
+    def ceiling(self, config: Config) -> float:
+        """Return the largest value that the bound may take in a run, in nats; it may be infinite."""
+        others = (config.train.batch - 1) * len(config.views.primary)
+        return ceiling(self.bound, others if self.negatives == "batch" else 1)
+
+    @property
+    def mi_term(self) -> str:
+        """Name of the bound in the history."""
+        return f"mi_{self.bound}"
 
     @property
     def beta(self) -> BetaSchedule:
@@ -68,12 +96,22 @@ def _scale_rate(factor: float) -> Change:
     return lambda config: replace(config, train=replace(config.train, lr=factor * config.train.lr))
 
 
+_ROTATION = {"warp": "rot0"}  # the rotation of transforms that are not named after theirs
 _NO_COLOR: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _MILD: dict[str, Any] = {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.05}
 _EARLY: dict[str, Any] = {"beta_hold": 0.053, "beta_ramp": 0.107}  # as in MIB
+_INFONCE: dict[str, Any] = {  # as in SimCLR
+    "bound": "infonce",
+    "critic": "cosine",
+    "projector": "mlp",
+    "z_dim": 128,
+    "negatives": "batch",
+    "bottleneck": False,
+}
 
 _PARTS = "What does each part of the loss add?"
 _HEAD = "What do classifier and stochastic head read?"
+_BOUND = "Which bound on mutual information?"
 _BETA = "Where does beta end, and when?"
 _SKL = "Is the divergence summed or averaged over z?"
 _Z = "How many dimensions does z have?"
@@ -85,7 +123,8 @@ _RATE = "Which learning rate?"
 # The answer of the presets of CODIAL itself to each question that the paper leaves open.
 ANSWERS = {
     _PARTS: "discrimination and alignment",
-    _HEAD: "all of fc7, through linear layers",
+    _HEAD: "all features, through linear layers",
+    _BOUND: "Jensen-Shannon, one negative per pair",
     _BETA: "0.01, over the entire run",
     _SKL: "summed, beta to 0.01",
     _Z: "64",
@@ -103,10 +142,10 @@ class Codial(Method):
     The paper does not specify whether the classifier and the stochastic code share the output of the backbone.
     `method.head` selects one of three variants:
 
-    - shared: both read all of fc7, the code through a linear layer of its own. This is the default, since the
+    - shared: both read all features, the code through a linear layer of its own. This is the default, since the
       bottleneck need not remove the transform from the features that the classifier reads.
-    - split: fc7 itself is [mean | raw sigma], and the classifier reads it. This is the most literal.
-    - decoupled: the classifier reads the first half of fc7 and the stochastic head the second, as in Decouple.
+    - split: the last layer itself is [mean | raw sigma], and the classifier reads it. This is the most literal.
+    - decoupled: the classifier reads the first half of the features, the stochastic head the second, as in Decouple.
 
     Args:
         config: config of the run; `config.method` holds CODIAL's settings.
@@ -126,8 +165,17 @@ class Codial(Method):
         # Aligned pairs of views (Figure 3); CODIAL itself has all ten.
         **{f"pairs{count}": Variant(with_method(pairs=count)) for count in range(1, 10)},
         # Answers to questions that the paper leaves open.
-        "split": Variant(with_method(head="split"), _HEAD, "all of fc7, as [mu | sigma]"),
-        "decoupled": Variant(with_method(head="decoupled"), _HEAD, "half of fc7 each"),
+        "split": Variant(with_method(head="split"), _HEAD, "all features, as [mu | sigma]"),
+        "decoupled": Variant(with_method(head="decoupled"), _HEAD, "half of the features each"),
+        "infonce": Variant(with_method(**_INFONCE), _BOUND, "InfoNCE of cosines, all negatives"),
+        "upright": Variant(
+            with_method(**_INFONCE, align="rotation", pairs=1, mi_weight=0.1),
+            _BOUND,
+            "likewise, upright pairs, weight 0.1",
+        ),
+        "jsbatch": Variant(with_method(negatives="batch"), _BOUND, "Jensen-Shannon, all negatives"),
+        "nwj": Variant(with_method(bound="nwj"), _BOUND, "NWJ, one negative per pair"),
+        "dv": Variant(with_method(bound="dv"), _BOUND, "Donsker-Varadhan, one negative per pair"),
         "beta0": Variant(with_method(beta_end=1e-6), _BETA, "1e-6, practically none"),
         "beta1": Variant(with_method(beta_end=1.0), _BETA, "1, over the entire run"),
         "early": Variant(with_method(**_EARLY), _BETA, "0.01, after a sixth of it"),
@@ -154,22 +202,33 @@ class Codial(Method):
         super().__init__(config, images, classes)
         options = config.method
         assert isinstance(options, CodialConfig)
-        self.options = options
-        self.transforms = config.views.primary if options.cls_weight > 0 else ()
+        self.transforms = config.views.transforms if options.cls_weight > 0 else ()
         self.backbone = build_backbone(config)
-        half = self.backbone.feature_dim // 2
-        inputs = half if options.head == "decoupled" else self.backbone.feature_dim
-        self.classifier = nn.Linear(inputs, len(config.views.primary))
-        if options.mi_weight > 0:
-            if options.head != "split":
-                self.head = StochasticHead(inputs, options.z_dim)
-            self.alignment = Alignment(
-                Critic(half if options.head == "split" else options.z_dim, options.critic_hidden),
-                len(config.views.primary),
-                pairs=options.pairs,
-                negatives=options.negatives,
-                skl_reduce=options.skl_reduce,
-            )
+        self.loss = CodialLoss(
+            self.backbone.feature_dim,
+            len(config.views.primary),
+            classes=len(config.views.transforms),
+            groups=options.groups(config.views.primary),
+            head=options.head,
+            z_dim=options.z_dim,
+            projector=options.projector,
+            bottleneck=options.bottleneck,
+            critic=options.critic,
+            critic_hidden=options.critic_hidden,
+            temperature=options.temperature,
+            cls_weight=options.cls_weight,
+            mi_weight=options.mi_weight,
+            bound=options.bound,
+            pairs=options.pairs,
+            negatives=options.negatives,
+            skl_reduce=options.skl_reduce,
+            beta=options.beta,
+        )
+
+    @property
+    def classifier(self) -> nn.Linear:  # type: ignore[override]  # it is trained as part of the loss
+        """The classifier of the primary transforms."""
+        return self.loss.classifier
 
     @classmethod
     def adapt(cls, recipe: Recipe) -> Config:
@@ -185,39 +244,18 @@ class Codial(Method):
         return recipe.config(ours)
 
     def terms(self, batch: Batch) -> Terms:
-        """Return loss, loss_transform, pretext_accuracy and, unless mi_weight is 0, mi_js, skl and beta."""
-        images, labels = batch.views.images, batch.views.labels
-        features = self.backbone(images.flatten(0, 1))  # [B, K, 3, S, S] -> [B * K, F]
-        classifier_input, head_input = self._split(features)
-        logits = self.classifier(classifier_input).float()
-        transform = cross_entropy(logits, labels.flatten())  # equation 1
-        terms: Terms = {"loss_transform": transform, "pretext_accuracy": accuracy(logits, labels.flatten())}
-        loss = self.options.cls_weight * transform
-        if self.options.mi_weight > 0:
-            mu, sigma = (part.view(*labels.shape, -1) for part in self._code(head_input))  # [B, K, Z]
-            mi_js, skl = self.alignment(mu, sigma, batch.rng)
-            beta = self.options.beta.at(batch.progress)
-            loss = loss + self.options.mi_weight * (beta * skl - mi_js)  # equations 6 and 7
-            terms |= {"mi_js": mi_js, "skl": skl, "beta": beta}
+        """Return loss, and the terms of `codial.losses.CodialLoss`."""
+        views = batch.views
+        features = self.backbone(views.images.flatten(0, 1)).unflatten(0, views.labels.shape)  # [B, K, F]
+        loss, terms = self.loss(features, views.labels, batch.progress, batch.rng)
         return {"loss": loss} | terms
 
     def confusion(self, batch: Batch) -> ConfusionMatrix | None:
         """Return the confusion matrix of the primary transforms; None if cls_weight is 0."""
         if not self.transforms:
             return None
-        classifier_input, _ = self._split(self.backbone(batch.views.images.flatten(0, 1)))
-        return confusion_matrix(self.transforms, self.classifier(classifier_input), batch.views.labels.flatten())
-
-    def _split(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features [B * K, F] that the classifier and the stochastic head read."""
-        if self.options.head == "decoupled":
-            first, second = features.chunk(2, dim=1)
-            return first, second
-        return features, features
-
-    def _code(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the code, [B * K, Z] each."""
-        return to_gaussian(features) if self.options.head == "split" else self.head(features)
+        logits = self.loss.logits(self.backbone(batch.views.images.flatten(0, 1)))
+        return confusion_matrix(self.transforms, logits, batch.views.labels.flatten())
 
 
 def questions() -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Decouple: one half of fc7 predicts the rotation, the other identifies the image (Feng, Xu, Tao, CVPR 2019)."""
+"""Decouple: half of the features predict the rotation, the others identify the image (Feng, Xu, Tao, CVPR 2019)."""
 
 from dataclasses import dataclass, replace
 
@@ -61,7 +61,7 @@ class DecoupleConfig(MethodConfig):
 
 @register("decouple")
 class Decouple(Method):
-    """Rotation prediction and instance discrimination, each on one half of fc7.
+    """Rotation prediction and instance discrimination, each on one half of the last layer.
 
     - loss_transform: cross-entropy of a linear classifier of the rotation, on the first half.
     - loss_mean: mean squared error between the second half of each view and its mean over the four views of an image.
@@ -104,8 +104,8 @@ class Decouple(Method):
                 f"Decouple keeps a vector for each image of the data set; got {images} images, expected 1 or more."
                 " Pass their number to `methods.build`."
             )
-        self.options, self.transforms = options, config.views.primary
-        rotations = len(config.views.primary)
+        self.options, self.transforms = options, config.views.transforms
+        rotations = len(self.transforms)
         self.backbone = build_backbone(config)
         half = self.backbone.feature_dim // 2
         self.classifier = nn.Linear(half, rotations)
@@ -180,7 +180,7 @@ class Decouple(Method):
         return terms | {"pretext_accuracy": accuracy(logits, labels.flatten())}
 
     def confusion(self, batch: Batch) -> ConfusionMatrix:
-        """Return the confusion matrix of the rotations, in every stage that of the first half of fc7."""
+        """Return the confusion matrix of the rotations, in every stage that of the first half."""
         rotation_half, _ = self.backbone(batch.views.images.flatten(0, 1)).chunk(2, dim=1)
         return confusion_matrix(self.transforms, self.classifier(rotation_half), batch.views.labels.flatten())
 

@@ -10,7 +10,7 @@ from codial.config import Config, MethodConfig, Recipe, TrainConfig
 from codial.config.registry import register
 from codial.config.validation import require
 from codial.data import Dataset
-from codial.methods.base import Batch, Method, Terms, accuracy, adamw, require_one_view
+from codial.methods.base import Batch, Method, Terms, accuracy, adamw, require_alexnet, require_one_view
 from codial.methods.clustering import entropy, kmeans, normalized_mutual_information, whiten
 from codial.methods.whole_dataset import require_fewer_clusters, require_one_process, uncropped_batches
 from codial.models import SobelAlexNet, build_backbone
@@ -23,7 +23,7 @@ class DeepClusterConfig(MethodConfig):
 
     name: str = "deepcluster"
     clusters: int = 128  # 10 to 20 per class of a small data set; the original's 10,000 are for 1.28 million images
-    pca_dims: int = 256  # of whitened fc7, as the original
+    pca_dims: int = 256  # of the whitened last layer, as the original
     kmeans_steps: int = 20  # as the original
     head_rate: float = 10.0  # learning rate of the head over the backbone's: a head trains for one short epoch only
 
@@ -39,16 +39,17 @@ class DeepClusterConfig(MethodConfig):
         return "sobel"
 
     def check(self, config: Config) -> None:
-        """Check that an image has one view."""
+        """Check that an image has one view, and the backbone is AlexNet."""
         require_one_view(config)
+        require_alexnet(config, "deepcluster has it on gradients, and clusters its last layer before the ReLU")
 
 
 @register("deepcluster")
 class DeepCluster(Method):
     """Classify each image by its cluster; clusters and the linear head are new in every epoch.
 
-    Before an epoch, fc7 before its ReLU of all uncropped images is whitened by PCA, normalized and clustered by
-    k-means. Images are then sampled so that all clusters that are not empty are equally frequent.
+    Before an epoch, the last layer before its ReLU of all uncropped images is whitened by PCA, normalized and clustered
+    by k-means. Images are then sampled so that all clusters that are not empty are equally frequent.
 
     Departures from the original: backbone and optimizer are those of all methods here (batch norm on the dense layers
     too, no dropout, grouped convolutions, AdamW with a cosine schedule; the head has a higher, constant rate, and its
@@ -113,11 +114,10 @@ class DeepCluster(Method):
 
     @torch.no_grad()
     def features(self, images: Dataset) -> Tensor:
-        """Return fc7 before its ReLU of uncropped images, [N, F] float32, with batch norm in evaluation mode."""
+        """Return the last layer before its ReLU of uncropped images, [N, F] float32, in evaluation mode."""
         self.eval()
         batches = uncropped_batches(images, self.backbone.size, self.labels.device)
-        linear = self.backbone.fc7[:2]  # without ReLU
-        return torch.cat([linear(self.backbone.features(batch, ("fc6",))["fc6"]) for batch in batches])
+        return torch.cat([self.backbone.before_relu(batch) for batch in batches])
 
     @torch.no_grad()
     def _reset_head(self, generator: torch.Generator) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from codial.config import RECIPES, Config
 from codial.config.preset_names import split_preset, unknown_preset
-from codial.config.registry import method_named, method_names
+from codial.config.registry import method_named, methods
 from codial.errors import CodialError
 
 
@@ -36,8 +36,4 @@ def is_preset(name: str) -> bool:
 
 def heads() -> list[str]:
     """Return what may stand before a recipe: every method, followed by its variants."""
-    return [
-        head
-        for method in method_names()
-        for head in (method, *(f"{method}-{variant}" for variant in method_named(method).variants))
-    ]
+    return [head for name, cls in methods().items() for head in (name, *(f"{name}-{key}" for key in cls.variants))]

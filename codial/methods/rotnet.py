@@ -48,9 +48,9 @@ class RotNet(Method):
 
     def __init__(self, config: Config, images: int = 0, classes: int = 0) -> None:
         super().__init__(config, images, classes)
-        self.transforms = config.views.primary
+        self.transforms = config.views.transforms
         self.backbone = build_backbone(config)
-        self.classifier = nn.Linear(self.backbone.feature_dim, len(config.views.primary))
+        self.classifier = nn.Linear(self.backbone.feature_dim, len(self.transforms))
 
     @classmethod
     def adapt(cls, recipe: Recipe) -> Config:

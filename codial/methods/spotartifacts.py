@@ -18,9 +18,10 @@ from codial.methods.base import (
     accuracy,
     adamw,
     confusion_matrix,
+    require_alexnet,
     require_one_view,
 )
-from codial.models import Autoencoder, RepairNetwork, build_backbone, drop_cells, upsample_mask
+from codial.models import AlexNet, Autoencoder, RepairNetwork, build_backbone, drop_cells, upsample_mask
 from codial.utils.batch_generator import BatchGenerator
 from codial.utils.distributed import ProcessGroup
 
@@ -57,11 +58,12 @@ class SpotArtifactsConfig(MethodConfig):
             require(getattr(self, name) >= 0, f"method.{name}", getattr(self, name), "a number >= 0")
 
     def check(self, config: Config) -> None:
-        """Check that an image has one view, of a size at which conv5 has the same grid as the code."""
+        """Check that an image has one view, of a size at which AlexNet's last maps have the same grid as the code."""
         require_one_view(config)
-        expected = "a multiple of 16, 32 or more: spotartifacts needs a code and a conv5 of the same grid"
+        require_alexnet(config, "spotartifacts needs a code and last maps of the same grid")
+        expected = "a multiple of 16, 32 or more: spotartifacts needs a code and last maps of the same grid"
         require(config.views.size % 16 == 0 and config.views.size >= 32, "views.size", config.views.size, expected)
-        expected = "low: with 'full', conv5 has a row and a column less than spotartifacts' code"
+        expected = "low: with 'full', the last maps have a row and a column less than spotartifacts' code"
         require(config.model.resolution == "low", "model.resolution", config.model.resolution, expected)
 
 
@@ -71,8 +73,8 @@ class SpotArtifacts(Method):
 
     - Stage 0, loss_autoencoder: squared error of the reconstruction.
     - Stage 1, loss: cells of the code are dropped and replaced by local averages, and a repair network corrects them
-      inside the frozen decoder. The backbone classifies images as intact or repaired from fc7, and predicts which cells
-      were kept from conv5, which has the grid of the code.
+      inside the frozen decoder. The backbone classifies images as intact or repaired from its last layer, and
+      predicts which cells were kept from its last maps, which have the grid of the code.
     - Stage 1, loss_repair: the classifier's error, and the squared error where cells were kept.
 
     Both adversaries are updated at once. Intact and repaired images are in one batch of the backbone, as in the
@@ -97,10 +99,10 @@ class SpotArtifacts(Method):
         assert isinstance(options, SpotArtifactsConfig)
         self.options = options
         self.backbone = build_backbone(config)
-        conv5 = self.backbone.get_submodule("conv5.conv")
-        assert isinstance(conv5, nn.Conv2d)
+        assert isinstance(self.backbone, AlexNet)
+        self.last_map, self.last = self.backbone.map_layers[-1], self.backbone.layers[-1]
         self.classifier = nn.Linear(self.backbone.feature_dim, 2)  # repaired, real
-        self.mask_head = nn.Conv2d(conv5.out_channels, 1, 3, padding=1)
+        self.mask_head = nn.Conv2d(self.backbone.map_channels[self.last_map], 1, 3, padding=1)
         self.autoencoder = Autoencoder(options.width, config.model)
         self.repair = RepairNetwork(self.autoencoder.channels, config.model)
 
@@ -196,9 +198,9 @@ class SpotArtifacts(Method):
 
     def _adversarial_terms(self, real: Tensor, repaired: Tensor, mask: Tensor, error: Tensor) -> Terms:
         """Return the terms of both adversaries for real and repaired images, [B, 3, S, S] each."""
-        features = self.backbone.features(torch.cat((real, repaired)), ("conv5", "fc7"))
-        logits = self.classifier(features["fc7"]).float()
-        cells = self.mask_head(features["conv5"]).float()
+        features = self.backbone.features(torch.cat((real, repaired)), (self.last_map, self.last))
+        logits = self.classifier(features[self.last]).float()
+        cells = self.mask_head(features[self.last_map]).float()
         is_real = torch.arange(2 * len(real), device=real.device).lt(len(real)).long()
         masks = torch.cat((torch.ones_like(mask), mask))
         loss_mask = binary_cross_entropy_with_logits(cells, masks)

@@ -8,7 +8,11 @@ from torch.nn.functional import conv2d, max_pool2d, pad, pixel_unshuffle
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-from codial.models.backbone import CONV_LAYERS, LAYERS, Backbone
+from codial.models.backbone import check_images, configure_batchnorm
+from codial.models.transfer_backbone import TransferBackbone
+
+CONV_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+LAYERS = (*CONV_LAYERS, "fc6", "fc7")
 
 #           channels, kernel, stride, groups
 _CONVS = (
@@ -92,16 +96,6 @@ class _FirstConv(_Conv):
         return tuple((n + 2 * self.padding - kernel) // stride + 1 for n in sides), (self.padding,) * 2
 
 
-def check_images(images: Tensor, channels: int, size: int) -> None:
-    """Check the shape of a backbone's input.
-
-    Raises:
-        CodialError: the images have another shape.
-    """
-    if images.ndim != 4 or tuple(images.shape[1:]) != (channels, size, size):
-        raise CodialError(f"Images are {list(images.shape)}; this backbone takes [B, {channels}, {size}, {size}].")
-
-
 def _same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
     """Return the padding before and after `length` pixels with which a convolution yields ceil(length / stride)."""
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
@@ -119,11 +113,14 @@ def scale_width(channels: int, factor: float) -> int:
     return max(8, 8 * round(channels * factor / 8))
 
 
-class AlexNet(Backbone):
+class AlexNet(TransferBackbone):
     """AlexNet with layers conv1..conv5, fc6 and fc7, each followed by batch norm and ReLU.
 
     The input is [B, 3, S, S] float in [0, 1]; color normalization is part of the backbone. Activations of conv1 and
     conv2 are those before the max pooling that follows.
+
+    Attributes:
+        map_channels: number of channels of each layer with maps.
 
     Args:
         config: width, resolution, batch norm and color normalization.
@@ -132,10 +129,14 @@ class AlexNet(Backbone):
         std: standard deviation of each input channel; that of the config by default.
     """
 
+    scales_width = True
+
     def __init__(
         self, config: ModelConfig, size: int, mean: Channels | None = None, std: Channels | None = None
     ) -> None:
         super().__init__()
+        self.layers = LAYERS
+        self.map_layers = CONV_LAYERS
         mean = mean or config.mean
         std = std or config.std
         self.low = config.resolution == "low"
@@ -145,6 +146,7 @@ class AlexNet(Backbone):
         for i, (_, kernel, stride, groups) in enumerate(_CONVS[1:], 1):
             conv = _Conv(channels[i - 1], channels[i], kernel, stride, groups, paddings[i])
             self.add_module(CONV_LAYERS[i], conv)
+        self.map_channels = dict(zip(CONV_LAYERS, channels, strict=True))
         self.feature_dim = scale_width(_FC, config.width)
         self.size = size
         self.channels = len(mean)
@@ -152,7 +154,7 @@ class AlexNet(Backbone):
         self.fc7 = self._fully_connected(self.feature_dim, self.feature_dim)
         self._initialize(config)
 
-    def features(self, images: Tensor, layers: Iterable[str] = LAYERS) -> dict[str, Tensor]:
+    def features(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return the activations of layers, by name, as `Backbone.features`."""
         names = self.require(layers)
         check_images(images, self.channels, self.size)
@@ -165,7 +167,7 @@ class AlexNet(Backbone):
         return activations
 
     def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
-        """Return the feature maps of a layer for images of any size, as `Backbone.maps`."""
+        """Return the feature maps of a layer for images of any size, as `TransferBackbone.maps`."""
         self.require([layer])
         x = images
         for name in LAYERS[: LAYERS.index(layer) + 1]:
@@ -173,7 +175,7 @@ class AlexNet(Backbone):
         return x
 
     def grid(self, layer: str = "conv5") -> tuple[int, float]:
-        """Return stride and offset of the maps of a layer, as `Backbone.grid`."""
+        """Return stride and offset of the maps of a layer, as `TransferBackbone.grid`."""
         self.require([layer])
         number = LAYERS.index(layer)
         kernel, stride = _CONVS[0][1:3]
@@ -187,11 +189,11 @@ class AlexNet(Backbone):
 
     @property
     def window(self) -> int:
-        """Side of the input of fc6, as `Backbone.window`."""
+        """Side of the input of fc6, as `TransferBackbone.window`."""
         return self._last_side(self.size)
 
     def dense(self, windows: Tensor) -> Tensor:
-        """Return the activations of fc7 for inputs of fc6, as `Backbone.dense`."""
+        """Return the activations of fc7 for inputs of fc6, as `TransferBackbone.dense`."""
         self.require(["fc7"])
         return self.fc7(self.fc6(windows.flatten(1)))
 
@@ -240,6 +242,4 @@ class AlexNet(Backbone):
                 nn.init.trunc_normal_(module.weight, std=0.01, a=-0.02, b=0.02)
             elif isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.005, a=-0.01, b=0.01)
-            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.eps = config.bn_eps
-                module.momentum = config.bn_momentum
+        configure_batchnorm(self, config.bn_eps, config.bn_momentum)

@@ -1,4 +1,4 @@
-"""Interface of the backbones that methods train and probes evaluate: networks with AlexNet's layers."""
+"""Interface of the backbones that methods train and probes evaluate: networks with named layers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -7,93 +7,104 @@ from torch import Tensor, nn
 
 from codial.errors import CodialError
 
-CONV_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
-LAYERS = (*CONV_LAYERS, "fc6", "fc7")
-
 
 class Backbone(nn.Module, ABC):
-    """The backbone F_theta with layers conv1..conv5, fc6 and fc7.
+    """A network F_theta whose layers have names.
+
+    A subclass is created as `Class(config.model, config.views.size)`, sets the attributes below in `__init__`, and
+    implements `features`. It normalizes colors itself, by `config.model.mean` and `std`.
 
     Attributes:
         size: S, side of the input images in pixels.
-        feature_dim: F, number of units of fc7.
-        layers: names of the layers that have weights; all, unless it was loaded without its fully connected layers.
+        layers: names of all layers with activations, in the order of computation; the last is the feature vector. A
+            backbone that was exported without some of its weights has fewer.
+        map_layers: those of the layers whose activations are maps, which probes evaluate by default.
+        feature_dim: F, length of the feature vector.
+        scales_width: whether the class follows `config.model.width`.
     """
 
     size: int
+    layers: tuple[str, ...]
+    map_layers: tuple[str, ...]
     feature_dim: int
-    layers: tuple[str, ...] = LAYERS
+    scales_width: bool = False
 
-    def require(self, layers: Iterable[str]) -> set[str]:
-        """Return layer names as a set.
+    def require(self, layers: Iterable[str] | None) -> set[str]:
+        """Return layer names as a set; None stands for all layers.
 
         Raises:
-            CodialError: there are none, or one is not the name of a layer with weights.
+            CodialError: there are none, or one is not the name of a layer.
         """
-        names = set(layers)
+        names = set(self.layers if layers is None else layers)
         if not names or not names <= set(self.layers):
-            raise CodialError(f"Layers are {sorted(names)}; expected some of {', '.join(self.layers)}.")
+            raise CodialError(
+                f"Layers are {sorted(names)}; expected some of {', '.join(self.layers)}, the layers of this"
+                f" {type(self).__name__}."
+            )
         return names
 
+    def require_images(self, images: Tensor) -> None:
+        """Check that images are [B, 3, S, S].
+
+        Raises:
+            CodialError: they have another shape.
+        """
+        check_images(images, 3, self.size)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Return the activations of fc7, [B, F], of images [B, 3, S, S] in [0, 1]."""
-        return self.features(images, ("fc7",))["fc7"]
+        """Return the activations of the last layer, [B, F], of images [B, 3, S, S] in [0, 1].
+
+        Raises:
+            CodialError: the backbone was exported without its last layers.
+        """
+        last = self.layers[-1]
+        if last in self.map_layers:
+            raise CodialError(
+                f"This {type(self).__name__} has no weights beyond {last}, whose activations are maps; call"
+                f" backbone.features(images, [{last!r}])."
+            )
+        return self.features(images, (last,))[last]
 
     @abstractmethod
-    def features(self, images: Tensor, layers: Iterable[str] = LAYERS) -> dict[str, Tensor]:
+    def features(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return the activations of layers, by name, in the order of the network.
 
         Layers after the last one requested are not computed.
 
         Args:
             images: [B, 3, S, S] float in [0, 1].
-            layers: names of layers.
+            layers: names of layers; all by default.
 
         Returns:
-            [B, C, h, w] for convolutional layers, [B, F] for fully connected layers.
+            [B, C, h, w] for layers with maps, [B, F] for others.
 
         Raises:
             CodialError: a name is not that of a layer, or the images have another shape.
         """
 
-    @abstractmethod
-    def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
-        """Return the feature maps of a layer for images of any size.
-
-        Fully connected layers become convolutions with the same weights (Long, Shelhamer and Darrell, CVPR 2015,
-        section 3.1), padded so that their maps have the size of their input.
-
-        Args:
-            images: [B, 3, H, W] float in [0, 1].
-            layer: name of a layer.
-
-        Returns:
-            [B, C, h, w]; `grid` gives the positions of the h x w units in the image.
-
-        Raises:
-            CodialError: there is no such layer.
-        """
-
-    @abstractmethod
-    def grid(self, layer: str = "conv5") -> tuple[int, float]:
-        """Return stride and offset of the maps of a layer, for images whose sides are multiples of 32 pixels.
-
-        Args:
-            layer: name of a layer.
+    def grid(self, layer: str) -> tuple[float, float] | None:
+        """Return where in the image the units of a layer's maps lie, or None if the backbone does not tell.
 
         Returns:
             Distance between neighboring units in pixels, and center of the first unit's receptive field as a pixel
             index, from 0.
-
-        Raises:
-            CodialError: there is no such layer.
         """
+        return None
 
-    @property
-    @abstractmethod
-    def window(self) -> int:
-        """Side of the input of fc6, in units of conv5's maps after the pooling that follows them, if any."""
 
-    @abstractmethod
-    def dense(self, windows: Tensor) -> Tensor:
-        """Return the activations of fc7, [R, F], for inputs of fc6, [R, C, window, window]."""
+def check_images(images: Tensor, channels: int, size: int) -> None:
+    """Check the shape of a backbone's input.
+
+    Raises:
+        CodialError: the images have another shape.
+    """
+    if images.ndim != 4 or tuple(images.shape[1:]) != (channels, size, size):
+        raise CodialError(f"Images are {list(images.shape)}; this backbone takes [B, {channels}, {size}, {size}].")
+
+
+def configure_batchnorm(backbone: nn.Module, eps: float, momentum: float) -> None:
+    """Set epsilon and momentum of every batch norm of a backbone."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = eps
+            module.momentum = momentum

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from codial.config import ModelConfig
-from codial.models.alexnet import AlexNet, check_images
-from codial.models.backbone import LAYERS, Backbone
+from codial.models.alexnet import CONV_LAYERS, LAYERS, AlexNet
+from codial.models.transfer_backbone import TransferBackbone
 from codial.utils.devices import constant
 
 # Linear sRGB to XYZ, each row divided by its white point (D65).
@@ -39,7 +39,7 @@ def to_lab(images: Tensor) -> Tensor:
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), 1)
 
 
-class LabAlexNet(Backbone):
+class LabAlexNet(TransferBackbone):
     """Two AlexNets of half the width, on L and on ab; activations of both are concatenated, those of L first.
 
     Args:
@@ -47,17 +47,21 @@ class LabAlexNet(Backbone):
         size: S, side of the input images in pixels.
     """
 
+    scales_width = True
+
     def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
+        self.layers = LAYERS
+        self.map_layers = CONV_LAYERS
         half = replace(config, width=config.width / 2)
         self.lightness = AlexNet(half, size, _CENTER[:1], _HALF_WIDTH[:1])
         self.color = AlexNet(half, size, _CENTER[1:], _HALF_WIDTH[1:])
         self.size = size
         self.feature_dim = self.lightness.feature_dim + self.color.feature_dim
 
-    def features(self, images: Tensor, layers: Iterable[str] = LAYERS) -> dict[str, Tensor]:
+    def features(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return the activations of layers, by name, as `Backbone.features`."""
-        check_images(images, 3, self.size)
+        self.require_images(images)
         names = self.require(layers)
         lab = to_lab(images)
         lightness = self.lightness.features(lab[:, :1], names)
@@ -65,22 +69,22 @@ class LabAlexNet(Backbone):
         return {name: torch.cat((lightness[name], color[name]), 1) for name in lightness}
 
     def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
-        """Return the feature maps of a layer for images of any size, as `Backbone.maps`."""
+        """Return the feature maps of a layer for images of any size, as `TransferBackbone.maps`."""
         self.require([layer])
         lab = to_lab(images)
         return torch.cat((self.lightness.maps(lab[:, :1], layer), self.color.maps(lab[:, 1:], layer)), 1)
 
     def grid(self, layer: str = "conv5") -> tuple[int, float]:
-        """Return stride and offset of the maps of a layer, as `Backbone.grid`."""
+        """Return stride and offset of the maps of a layer, as `TransferBackbone.grid`."""
         return self.lightness.grid(layer)
 
     @property
     def window(self) -> int:
-        """Side of the input of fc6, as `Backbone.window`."""
+        """Side of the input of fc6, as `TransferBackbone.window`."""
         return self.lightness.window
 
     def dense(self, windows: Tensor) -> Tensor:
-        """Return the activations of fc7 for inputs of fc6, as `Backbone.dense`."""
+        """Return the activations of fc7 for inputs of fc6, as `TransferBackbone.dense`."""
         self.require(["fc7"])
         lightness, color = windows.chunk(2, 1)
         return torch.cat((self.lightness.dense(lightness), self.color.dense(color)), 1)

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from codial.config import ModelConfig
-from codial.models.alexnet import AlexNet, check_images
-from codial.models.backbone import LAYERS
+from codial.models.alexnet import AlexNet
 
 _HORIZONTAL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
@@ -33,13 +32,17 @@ class SobelAlexNet(AlexNet):
         to_gray = (1 / (3 * torch.tensor(config.std))).view(1, 3, 1, 1)
         self.register_buffer("kernel", filters * to_gray, persistent=False)
 
-    def features(self, images: Tensor, layers: Iterable[str] = LAYERS) -> dict[str, Tensor]:
+    def features(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return the activations of layers, by name, as `Backbone.features`."""
-        check_images(images, 3, self.size)
+        self.require_images(images)
         return super().features(self.edges(images), layers)
 
+    def before_relu(self, images: Tensor) -> Tensor:
+        """Return the last layer before its ReLU, [B, F], of images [B, 3, S, S]."""
+        return self.fc7[:2](self.features(images, ("fc6",))["fc6"])
+
     def maps(self, images: Tensor, layer: str = "conv5") -> Tensor:
-        """Return the feature maps of a layer for images of any size, as `Backbone.maps`."""
+        """Return the feature maps of a layer for images of any size, as `TransferBackbone.maps`."""
         return super().maps(self.edges(images), layer)
 
     def edges(self, images: Tensor) -> Tensor:

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
+from codial.errors import CodialError
 from codial.utils.distributed import ProcessGroup
+
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def synchronize_batchnorm(module: nn.Module, processes: ProcessGroup, device: torch.device) -> nn.Module:
@@ -18,9 +21,18 @@ def synchronize_batchnorm(module: nn.Module, processes: ProcessGroup, device: to
 
     Returns:
         The module.
+
+    Raises:
+        CodialError: the module has a batch norm of another class, which may do more, such as timm's `BatchNormAct2d`.
     """
     if processes.size == 1:
         return module
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and type(child) not in _PLAIN:
+            raise CodialError(
+                f"The network has {type(child).__name__}, whose statistics cannot be shared by {processes.size}"
+                " processes; train it in one process, or choose a backbone of plain batch norms."
+            )
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():

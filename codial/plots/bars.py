@@ -63,15 +63,16 @@ def draw_bars(axes: Axes, bars: Sequence[Bars], sign: str = "") -> None:
 
     Args:
         axes: Where to draw.
-        bars: The configurations, all with the same layers.
+        bars: The configurations. Each has bars at its own layers; those of all stand in order of first appearance.
         sign: "+" to print values with their sign, for differences.
     """
-    layers = list(bars[0].values)
+    layers = list(dict.fromkeys(layer for each in bars for layer in each.values))
     for index, (each, color) in enumerate(zip(bars, run_colors([b.name for b in bars]), strict=True)):
-        centers = [layer + GROUP * ((index + 0.5) / len(bars) - 0.5) for layer in range(len(layers))]
-        heights = [mean(each.values[layer]) for layer in layers]
+        shift = GROUP * ((index + 0.5) / len(bars) - 0.5)
+        centers = [layers.index(layer) + shift for layer in each.values]
+        heights = [mean(values) for values in each.values.values()]
         container = axes.bar(centers, heights, 0.94 * GROUP / len(bars), color=color, label=each.label, zorder=2)
-        for bar, layer in zip(container, layers, strict=True):
+        for bar, layer in zip(container, each.values, strict=True):
             set_tooltips(bar, each.tooltip(layer, sign))
         _draw_error_bars(axes, each, centers, heights)
         _draw_paper(axes, each, centers, sign)

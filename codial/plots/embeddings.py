@@ -22,16 +22,19 @@ def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: Dataset) ->
     Each title gives the map's trustworthiness. Axes have no scale, since distances in a map have no unit.
 
     Args:
-        maps: Maps by run, then by layer; every run needs the same layers.
+        maps: Maps by run, then by layer; the last layers of all runs stand in the last column.
         images: The images that were mapped, in the same order.
     """
-    layers = list(next(iter(maps.values())))
-    figure = new_figure(max(PANEL * len(layers), 4), (PANEL + 0.45) * len(maps) + 0.5)
-    grid = figure.subplots(len(maps), len(layers), squeeze=False)
+    columns = max(len(of_run) for of_run in maps.values())
+    figure = new_figure(max(PANEL * columns, 4), (PANEL + 0.45) * len(maps) + 0.5)
+    grid = figure.subplots(len(maps), columns, squeeze=False)
     for row, (name, of_run) in zip(grid, maps.items(), strict=True):
-        for axes, layer in zip(row, layers, strict=True):
-            _draw_panel(axes, of_run[layer], layer, images)
-        row[0].set_ylabel(name, fontsize=LABEL)
+        missing = columns - len(of_run)
+        for axes in row[:missing]:
+            axes.set_axis_off()
+        for axes, (layer, layer_map) in zip(row[missing:], of_run.items(), strict=True):
+            _draw_panel(axes, layer_map, layer, images)
+        row[missing].set_ylabel(name, fontsize=LABEL)
     _draw_legend(figure, images)
     return figure
 

@@ -42,31 +42,34 @@ def layer_curves(comparison: ComparisonTable, title: str = "") -> Figure:
     """Draw each method's accuracy by layer as mean ± std over runs, and the paper's numbers in panels of their own.
 
     The paper's panels use the same colors and markers. They are for STL-10 and ImageNet: other data, wider networks
-    and longer training.
+    and longer training. A panel without any of these methods is left out.
     """
-    figure, grid = subplots(8.6, 4, 1, 3)
-    ours, *paper_panels = grid[0]
     groups = comparison.groups
-    layers = list(comparison.report.accuracies)
+    layers = comparison.layers
+    reported = {printed[0] for group in groups if (printed := paper.printed_accuracies(group.method))}
+    datasets = [name for name in ("STL-10", "ImageNet") if name in reported]
+    figure, grid = subplots(8.6, 4, 1, 1 + len(datasets))
+    ours, *paper_panels = grid[0]
     colors = run_colors([group.name for group in groups])
     for group, color, marker in zip(groups, colors, cycle(_MARKERS), strict=False):
         style = {"color": color, "marker": marker, "markersize": 5}
-        _draw_ours(ours, group, [comparison.accuracies(group, layer) for layer in layers], layers, style)
-        for panel, dataset in zip(paper_panels, ("STL-10", "ImageNet"), strict=True):
+        by_layer = {layer: comparison.accuracies(group, layer) for layer in layers}
+        _draw_ours(ours, group, {layer: values for layer, values in by_layer.items() if values}, style)
+        for panel, dataset in zip(paper_panels, datasets, strict=True):
             _draw_paper(panel, group.method, dataset, layers, style)
-    for panel, text in zip(grid[0], (title, "the paper, STL-10", "the paper, ImageNet"), strict=True):
+    for panel, text in zip(grid[0], [title, *(f"the paper, {name}" for name in datasets)], strict=True):
         panel.set_title(text, fontsize=TITLE)
     figure.legend(fontsize=SMALL, frameon=False, loc="outside lower center", ncols=4, handles=ours.containers)
     ours.set_ylabel("top-1 accuracy (%)", fontsize=LABEL)
     return figure
 
 
-def _draw_ours(
-    axes: Axes, group: RunGroup, values: list[list[float]], layers: list[str], style: dict[str, Any]
-) -> None:
-    stds = [stdev(each) for each in values] if len(group.runs) > 1 else None
-    line = axes.errorbar(layers, [mean(v) for v in values], stds, **style, capsize=2, label=group.name).lines[0]
-    texts = [f"{group.name}, {layer}: {mean_and_std(each)} %" for layer, each in zip(layers, values, strict=True)]
+def _draw_ours(axes: Axes, group: RunGroup, values: dict[str, list[float]], style: dict[str, Any]) -> None:
+    """Draw a group's accuracies by layer, of the layers that its backbone has."""
+    stds = [stdev(each) for each in values.values()] if len(group.runs) > 1 else None
+    means = [mean(each) for each in values.values()]
+    line = axes.errorbar(list(values), means, stds, **style, capsize=2, label=group.name).lines[0]
+    texts = [f"{group.name}, {layer}: {mean_and_std(each)} %" for layer, each in values.items()]
     set_tooltips(line, *texts)
 
 
@@ -75,6 +78,6 @@ def _draw_paper(axes: Axes, method: str, dataset: str, layers: list[str], style:
     reported = paper.printed_accuracies(method)
     if reported is None or reported[0] != dataset:
         return
-    numbers = {layer: value for layer in layers if (value := reported[1][layer]) is not None}
+    numbers = {layer: value for layer in layers if (value := reported[1].get(layer)) is not None}
     (line,) = axes.plot(list(numbers), list(numbers.values()), **style, markerfacecolor="white", label=method)
     set_tooltips(line, *(f"the paper, {method}, {layer}: {value} %" for layer, value in numbers.items()))

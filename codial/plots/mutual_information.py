@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from codial.evaluate.toy_bounds import Estimates
 from codial.evaluate.toy_mi import BottleneckResult, DivergenceEstimates, InformationEstimates
-from codial.losses.mutual_information import TWO_LN2, BetaSchedule
+from codial.losses.bottleneck import BetaSchedule
+from codial.losses.bounds import TWO_LN2, ceiling
 from codial.plots.style import BLUE, COLORS, GRAY, GREEN, LABEL, ORANGE, PURPLE, SMALL, TITLE, VERMILION, subplots
 
 LINE_STYLES = ("-", "--", ":", "-.")
@@ -55,6 +57,61 @@ def _draw_scores(axes: Axes, estimates: Mapping[int, InformationEstimates]) -> N
 
 def _dimensions(dims: int) -> str:
     return f"{dims} dimension{'s' * (dims > 1)}"
+
+
+BOUND_NAMES = {"js": "Jensen-Shannon", "infonce": "InfoNCE", "nwj": "NWJ", "dv": "Donsker-Varadhan"}
+
+
+def all_bounds(
+    optimal: tuple[Sequence[float], Estimates], trained: tuple[Sequence[float], Estimates], batch: int
+) -> Figure:
+    """Plot every bound against the true mutual information, with a band of ± one std and with its ceiling.
+
+    Args:
+        optimal: True values, and the optimal critics' estimates of single batches.
+        trained: True values, and the trained critics' estimates by seed.
+        batch: Pairs in a batch; each positive has `batch - 1` negatives.
+    """
+    figure, grid = subplots(10.5, 3.6, 1, 3)
+    titles = "optimal critics, single batches", "trained critics, by seed"
+    for axes, title, (information, estimates) in zip(grid[0], titles, (optimal, trained), strict=False):
+        end = max(information)
+        axes.plot([0, end], [0, end], color=COLORS["truth"], linewidth=1, label="truth")
+        _draw_estimates(axes, information, estimates)
+        _draw_ceilings(axes, batch - 1)
+        axes.set(xlim=(0, end), ylim=(-0.3, 1.25 * end))
+        axes.set_title(title, fontsize=TITLE)
+    grid[0, 0].set_ylabel("bound (nats)", fontsize=LABEL)
+    grid[0, 0].legend(fontsize=SMALL, loc="upper left", frameon=False)
+    _draw_deviations(grid[0, 2], *optimal)
+    for axes in grid[0]:
+        axes.set_xlabel("true MI (nats)", fontsize=LABEL)
+    return figure
+
+
+def _draw_estimates(axes: Axes, information: Sequence[float], estimates: Estimates) -> None:
+    for style, (bound, values) in zip(LINE_STYLES, estimates.items(), strict=True):
+        mean, std = values.mean(1), values.std(1)
+        color = COLORS[f"mi_{bound}"]
+        axes.fill_between(information, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
+        axes.plot(information, mean, style, color=color, linewidth=1.8, label=BOUND_NAMES[bound])
+
+
+def _draw_ceilings(axes: Axes, negatives: int) -> None:
+    for bound, formula in {"js": "2 ln 2", "infonce": f"ln {negatives + 1}"}.items():
+        height = ceiling(bound, negatives)
+        axes.axhline(height, color=COLORS[f"mi_{bound}"], linestyle=":", linewidth=1)
+        axes.annotate(
+            formula, (0, height), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points",
+            fontsize=SMALL, color=COLORS[f"mi_{bound}"],
+        )  # fmt: skip
+
+
+def _draw_deviations(axes: Axes, information: Sequence[float], estimates: Estimates) -> None:
+    for style, (bound, values) in zip(LINE_STYLES, estimates.items(), strict=True):
+        axes.plot(information, values.std(1), style, color=COLORS[f"mi_{bound}"], linewidth=1.8)
+    axes.set(xlim=(0, max(information)), yscale="log", ylim=(1e-3, 10))
+    axes.set_title("standard deviation of a batch (nats)", fontsize=TITLE)
 
 
 def closed_and_sampled(divergences: DivergenceEstimates) -> Figure:

@@ -1,6 +1,6 @@
 """An overview of CODIAL on a real image, with the content of the paper's Figure 2."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 from torch import Tensor
 
+from codial.models.alexnet import LAYERS
 from codial.plots.style import BLACK, BLUE, GRAY, GREEN, LABEL, PALETTE, SMALL, TITLE, new_figure, pixels
 from codial.plots.transforms import NAMES, short_name
 
@@ -16,12 +17,13 @@ _WIDTH, _HEIGHT = 15.0, 7.2  # of the drawing, in its own units
 _MIDDLE = _HEIGHT / 2 + 0.15
 
 
-def pipeline(image: Tensor, views: Mapping[str, Tensor]) -> Figure:
+def pipeline(image: Tensor, views: Mapping[str, Tensor], layers: Sequence[str] = LAYERS) -> Figure:
     """Draw an image, its transformed views, the shared backbone, the classifier, and the critic on all pairs of views.
 
     Args:
         image: [3, H, W] uint8 or float in [0, 1].
         views: [3, S, S] each, by the name of the transform, in the order of the classes.
+        layers: Names of the backbone's layers, by default AlexNet's as in the paper.
     """
     figure = new_figure(_WIDTH * 0.75, _HEIGHT * 0.75, constrained=False)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -37,7 +39,7 @@ def pipeline(image: Tensor, views: Mapping[str, Tensor]) -> Figure:
         axes.text(3.6, y - 0.53, NAMES.get(name, name), ha="center", va="top", fontsize=SMALL - 0.5)
         _draw_arrow(axes, (4.25, y), (5.75, _MIDDLE + 0.35 * (y - _MIDDLE)), color)
     axes.text(3.6, 0.12, "each view has its own crop and color jitter", ha="center", fontsize=SMALL)
-    _draw_backbone(axes)
+    _draw_backbone(axes, layers)
     _draw_classifier(axes, list(views))
     _draw_critic(axes, len(views))
     return figure
@@ -61,9 +63,9 @@ def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "shrinkA": 0, "shrinkB": 0})
 
 
-def _draw_backbone(axes: Axes) -> None:
+def _draw_backbone(axes: Axes, layers: Sequence[str]) -> None:
     """Draw the shared network, its layers as slabs of decreasing height."""
-    for index, name in enumerate(("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")):
+    for index, name in enumerate(layers):
         x = 5.9 + 0.36 * index
         half = 1.3 - 0.12 * index
         corners = [(x, _MIDDLE - half), (x + 0.28, _MIDDLE - half + 0.08), (x + 0.28, _MIDDLE + half - 0.08)]

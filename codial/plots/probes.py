@@ -20,7 +20,7 @@ def probe_bars(probed: Mapping[str, Sequence[ProbeReport]], title: str = "") -> 
     numbers for the same method, where it reports any; they were measured on other data.
 
     Args:
-        probed: By configuration, one report per run, all of the same layers, as
+        probed: By configuration, one report per run, as
             `codial.results.aggregate.probe_reports` returns them; the untrained network first makes a good baseline.
         title: Text above the bars.
     """

@@ -42,6 +42,9 @@ COLORS = {
     "loss": BLACK,
     "loss_transform": VERMILION,
     "mi_js": GREEN,
+    "mi_infonce": BLUE,
+    "mi_nwj": ORANGE,
+    "mi_dv": PURPLE,
     "skl": PURPLE,
     "beta": SKY,
     # monitors

@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from codial.config import Config
-from codial.losses.mutual_information import TWO_LN2
 from codial.methods.codial import CodialConfig
 from codial.plots.style import (
     BLACK,
@@ -32,13 +31,13 @@ from codial.plots.style import (
     new_figure,
 )
 from codial.plots.transforms import short_name
-from codial.training.diagnostics import chance
+from codial.training.diagnostics import ceiling_text, chance
 
 Lines = Sequence[Mapping[str, Any]]  # of a history, as `Run.history` returns them
 
 _MARKERS = "^svDP"  # of overlaid runs
 _SPARE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY)  # for losses without a color in COLORS
-_LABELS = {"knn": "knn, fc7", "probe": "probe, conv5"}
+_LABELS = {"knn": "knn, last layer", "probe": "probe, last maps"}
 
 
 def history(lines: Lines, config: Config, others: Mapping[str, Lines] | None = None) -> Figure:
@@ -55,13 +54,16 @@ def history(lines: Lines, config: Config, others: Mapping[str, Lines] | None = N
     others = others or {}
     panels = _panels(lines, config)
     columns, legend_lines = _legend_shape([config.name, *others])
-    rows = len(panels) // 3
+    rows = -(-len(panels) // 3)
     legend_height = 0.25 * legend_lines * bool(others)
     above = 0.72 + legend_height
     height = 2.2 * rows + 0.65 + legend_height
     figure = new_figure(10.5, height, constrained=False)  # faster, for live figures
     figure.subplots_adjust(0.055, 0.45 / height, 0.985, 1 - above / height, wspace=0.2, hspace=0.5)
-    for axes, panel in zip(figure.subplots(rows, 3, squeeze=False).flat, panels, strict=True):
+    grid = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, panel in zip(grid, panels, strict=False):
         if panel is None:
             _draw_matrix(axes, lines)
         else:
@@ -89,10 +91,11 @@ def outcome(lines: Lines) -> str:
     parts = []
     probes = [line["probe"] for line in lines if "probe" in line]
     if len(probes) > 1:
-        parts.append(f"probe on conv5 {probes[0]:.0f} % with random weights, {probes[-1]:.0f} % after training")
+        parts.append(f"probe on the last maps {probes[0]:.0f} % with random weights, {probes[-1]:.0f} % after training")
     accuracies = [line["pretext_accuracy"] for line in lines if "pretext_accuracy" in line]
     parts += [f"pretext_accuracy {100 * value:.0f} %" for value in accuracies[-1:]]
-    parts += [f"mi_js {value:.2f} nats" for value in [line["mi_js"] for line in lines if "mi_js" in line][-1:]]
+    bounds = [(name, line[name]) for line in lines for name in line if name.startswith("mi_")]
+    parts += [f"{name} {value:.2f} nats" for name, value in bounds[-1:]]
     return "; ".join(parts) or "not started"
 
 
@@ -106,7 +109,7 @@ class _Panel(NamedTuple):
     """A panel of curves."""
 
     title: str
-    terms: tuple[str, ...]  # "loss*" stands for all terms with this prefix
+    terms: tuple[str, ...]  # "loss*" and "mi_*" stand for all terms with this prefix
     references: Callable[[Axes, Lines, Config], None] = lambda axes, lines, config: None  # draws reference lines
     limits: tuple[float, float | None] | None = None
     logarithmic: bool = False
@@ -116,17 +119,19 @@ def _panels(lines: Lines, config: Config) -> list[_Panel | None]:
     """Return the panels in order; None stands for the confusion matrix."""
     features = [
         _Panel(_FEATURE_STD_TITLE, ("feature_std",), limits=(0, 1)),
-        _Panel("rankme of fc7: effective rank", ("rankme",), limits=(0, None)),
+        _Panel("rankme: effective rank of the last layer", ("rankme",), limits=(0, None)),
     ]
     tasks = [_Panel("pretext_accuracy (%)", ("pretext_accuracy",), _draw_chance, (0, 100)), None, _ACCURACIES]
     if isinstance(config.method, CodialConfig) and config.method.mi_weight > 0:
+        bound = _Panel(f"{config.method.mi_term}: bound on MI of views (nats)", ("mi_*",), _draw_bounds)
+        if not config.method.bottleneck:
+            return [_LOSSES, bound, *tasks, *features]
         ends = config.method.beta_start / 2, config.method.beta_end * 2
-        aligned = [
-            _Panel("mi_js: bound on MI of views (nats)", ("mi_js",), _draw_bounds),
+        bottleneck = [
             _Panel("skl: divergence of views (nats)", ("skl",), logarithmic=True),
             _Panel("beta: weight of skl", ("beta",), limits=ends, logarithmic=True),
         ]
-        return [_LOSSES, *aligned, *tasks, *features]
+        return [_LOSSES, bound, *bottleneck, *tasks, *features]
     return [_LOSSES, *tasks, *features]
 
 
@@ -155,11 +160,11 @@ def _draw(panel: _Panel, axes: Axes, lines: Lines, config: Config, others: Mappi
 
 
 def _names(terms: Sequence[str], histories: Sequence[Lines]) -> list[str]:
-    """Return the terms of a panel, with "loss*" expanded to all losses of the histories."""
-    if "loss*" not in terms:
+    """Return the terms of a panel, with "loss*" expanded to all losses of the histories, and "mi_*" to all bounds."""
+    if not terms[0].endswith("*"):
         return list(terms)
-    losses = {name for lines in histories for line in lines for name in line if name.startswith("loss")}
-    return sorted(losses, key=lambda name: (name not in COLORS, name))
+    found = {name for lines in histories for line in lines for name in line if name.startswith(terms[0][:-1])}
+    return sorted(found, key=lambda name: (name not in COLORS, name))
 
 
 def _curve(axes: Axes, lines: Lines, name: str, x_axis: str, **style: Any) -> None:
@@ -197,7 +202,7 @@ def _draw_reference(axes: Axes, value: float, label: str, color: str = GRAY) -> 
 
 def _draw_chance_loss(axes: Axes, lines: Lines, config: Config) -> None:
     if any("loss_transform" in line for line in lines):
-        _draw_reference(axes, math.log(len(config.views.primary)), f"chance, ln {len(config.views.primary)}")
+        _draw_reference(axes, math.log(len(config.views.transforms)), f"chance, ln {len(config.views.transforms)}")
 
 
 def _draw_chance(axes: Axes, lines: Lines, config: Config) -> None:
@@ -206,7 +211,9 @@ def _draw_chance(axes: Axes, lines: Lines, config: Config) -> None:
 
 
 def _draw_bounds(axes: Axes, lines: Lines, config: Config) -> None:
-    _draw_reference(axes, TWO_LN2, "maximum, 2 ln 2")
+    assert isinstance(config.method, CodialConfig)
+    if formula := ceiling_text(config):
+        _draw_reference(axes, config.method.ceiling(config), f"maximum, {formula}")
     _draw_reference(axes, 0, "0: collapse", VERMILION)
 
 
@@ -220,7 +227,7 @@ def _draw_random_weights(axes: Axes, lines: Lines, config: Config) -> None:
 
 _LOSSES = _Panel("loss (nats)", ("loss*",), _draw_chance_loss)
 _ACCURACIES = _Panel("knn, probe (%); dotted: random weights", ("knn", "probe"), _draw_random_weights)
-_FEATURE_STD_TITLE = "feature_std of fc7; 0: collapse"
+_FEATURE_STD_TITLE = "feature_std of the last layer; 0: collapse"
 
 
 def _draw_matrix(axes: Axes, lines: Lines) -> None:
@@ -279,7 +286,10 @@ def compare(histories: Mapping[str, Lines], names: Sequence[str] = ("knn", "prob
         curve_axes(axes)
         for method, lines in histories.items():
             _draw_run(axes, method, [(line["views"], line[name]) for line in lines if name in line])
-        axes.set_title({"knn": "knn on fc7 (%)", "probe": "linear probe on conv5 (%)"}.get(name, name), fontsize=TITLE)
+        axes.set_title(
+            {"knn": "knn on the last layer (%)", "probe": "linear probe on the last maps (%)"}.get(name, name),
+            fontsize=TITLE,
+        )
         axes.set_xlabel("views", fontsize=LABEL)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     panels[0].legend(fontsize=SMALL, frameon=False)

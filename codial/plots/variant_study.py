@@ -6,18 +6,20 @@ from statistics import mean, stdev
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from codial.losses.mutual_information import TWO_LN2
+from codial.losses.bounds import TWO_LN2
 from codial.plots.style import BLUE, GRAY, LABEL, ORANGE, SMALL, TITLE, curve_axes, new_figure
 from codial.results.variant_study import ColorBound, VariantResult
 
 
-def variant_dots(results: Mapping[str, Sequence[VariantResult]], layers: Sequence[str] = ("conv2", "conv5")) -> Figure:
+def variant_dots(results: Mapping[str, Sequence[VariantResult]], layers: Sequence[str] = ()) -> Figure:
     """Draw a dot per variant at its difference in accuracy from the default, with a band of ± one std over seeds.
 
     Args:
         results: By question, the default's result first, as `VariantStudy.results`.
-        layers: One panel each.
+        layers: One panel each; by default the second and the last.
     """
+    probed = list(next(iter(results.values()))[0].layers)
+    layers = layers or (*probed[1:2], probed[-1])
     rows = [result for given in results.values() for result in given[1:]]
     figure = new_figure(4.2 + 3.2 * len(layers), 0.9 + 0.27 * (len(rows) + len(results)))
     panels = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from statistics import mean
 
 from codial.config import Config, config_hash
+from codial.data import name_of
 from codial.errors import CodialError
 from codial.evaluate import ProbeReport
 from codial.methods.codial import CodialConfig
+from codial.models import layer_names
 from codial.results.comparability import differences
 from codial.runs.publish import SHORTCUTS
 from codial.runs.reports import current_report, read_report
@@ -57,9 +59,12 @@ class RunGroup:
         """Return the runs without a current report of a name, such as probe-cifar10."""
         return [run for run in self.runs if current_report(run, name) is None]
 
-    def retrieval_precision(self, dataset: str, layer: str = "fc7") -> list[float]:
-        """Return the runs' retrieval precision in percent on a dataset; runs without a report are skipped."""
-        return self._values(f"retrieval-{dataset}-{layer}", "precision")
+    def retrieval_precision(self, dataset: str, layer: str = "") -> list[float]:
+        """Return the runs' retrieval precision in percent on a dataset by a layer, by default the last.
+
+        Runs without a report are skipped.
+        """
+        return self._values(f"retrieval-{dataset}-{layer or layer_names(self.config).last}", "precision")
 
     def transfer_values(self, task: str) -> list[float]:
         """Return the runs' value in percent on a task, such as voc2007-detection; runs without a report are skipped."""
@@ -74,13 +79,25 @@ def group_by_seed(runs: Iterable[Run]) -> list[RunGroup]:
     """Group runs that differ only in their seeds, in order of first appearance."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        key = run.config.name, config_hash(replace(run.config, seed=0))
-        groups.setdefault(key, []).append(run)
-    names = [name for name, _ in groups]
+        groups.setdefault((run.config.name, _settings_hash(run.config)), []).append(run)
+    configs = [members[0].config for members in groups.values()]
     return [
-        RunGroup(name if names.count(name) == 1 else f"{name} {settings[:4]}", tuple(members))
-        for (name, settings), members in groups.items()
+        RunGroup(_group_name(config, configs), tuple(members))
+        for config, members in zip(configs, groups.values(), strict=True)
     ]
+
+
+def _group_name(config: Config, configs: Sequence[Config]) -> str:
+    """Return a group's name, with its backbone or else the hash of its settings if others have the same name."""
+    backbones = [each.model.backbone for each in configs if each.name == config.name]
+    if len(backbones) == 1:
+        return config.name
+    distinct = backbones.count(config.model.backbone) == 1
+    return f"{config.name} {config.model.backbone if distinct else _settings_hash(config)[:4]}"
+
+
+def _settings_hash(config: Config) -> str:
+    return config_hash(replace(config, seed=0))
 
 
 def probe_reports(runs: Iterable[Run], dataset: str) -> dict[str, list[ProbeReport]]:
@@ -135,17 +152,17 @@ def gains_over_random(runs: Sequence[Run], dataset: str) -> dict[str, dict[str, 
         dataset: dataset of the probe reports.
 
     Raises:
-        CodialError: no run of random weights, or no trained run, has a report.
+        CodialError: no run of random weights of the same backbone, or no trained run, has a report.
     """
     reports = [(run, report) for run in runs if (report := probe_report(run, dataset)) is not None]
-    baselines = {run.config.seed: report for run, report in reports if _is_untrained(run)}
-    if not baselines or len(baselines) == len(reports):
+    if len({_is_untrained(run) for run, _ in reports}) < 2:
         raise CodialError(
             f"Gains need probe reports on {dataset} of random weights and of trained runs; `codial sweep random/photos"
             " codial/photos --probe` makes some."
         )
     gains = {}
     for group in group_by_seed(run for run, _ in reports if not _is_untrained(run)):
+        baselines = _baselines(reports, group)
         gains[group.name] = {
             layer: [
                 report.mean(layer) - _baseline(baselines, run, layer) for run, report in reports if run in group.runs
@@ -153,6 +170,23 @@ def gains_over_random(runs: Sequence[Run], dataset: str) -> dict[str, dict[str, 
             for layer in next(iter(baselines.values())).accuracies
         }
     return gains
+
+
+def _baselines(reports: Sequence[tuple[Run, ProbeReport]], group: RunGroup) -> dict[int, ProbeReport]:
+    """Return the reports of random weights of a group's backbone, by seed.
+
+    Raises:
+        CodialError: there are none.
+    """
+    backbone = group.config.model.backbone
+    untrained = [(run, report) for run, report in reports if _is_untrained(run)]
+    found = {run.config.seed: report for run, report in untrained if run.config.model.backbone == backbone}
+    if not found:
+        raise CodialError(
+            f"Gains of {group.name} need a probe report of random weights of its backbone; `codial pretrain"
+            f" random/photos --set model.backbone={backbone}` makes such a run."
+        )
+    return found
 
 
 def _is_untrained(run: Run) -> bool:
@@ -206,5 +240,5 @@ def final_value(run: Run, name: str) -> float | None:
 
 def shortcut_bound(run: Run, cue: str) -> float | None:
     """Return the bound in nats that critics reach from a cue of a run's views; None if there is no current report."""
-    path = current_report(run, f"{SHORTCUTS}-{run.config.data.source}")
+    path = current_report(run, f"{SHORTCUTS}-{name_of(run.config.data.source)}")
     return None if path is None else float(read_report(path, nats=dict)["nats"][cue])

@@ -6,6 +6,7 @@ whose code has 64 pixels and 200 epochs.
 
 from dataclasses import dataclass
 
+from codial.config.registry import BACKBONE
 from codial.methods.presets import is_preset, preset
 from codial.runs.run import Run
 
@@ -68,6 +69,8 @@ def _pretraining_differences(run: Run, setup: PaperSetup) -> list[str]:
         reasons.append(f"pretrained on {config.data.source}, not {setup.source}")
     elif images < setup.images:
         reasons.append(f"{images:,} of {setup.images:,} images")
+    if config.model.backbone != BACKBONE:
+        reasons.append(f"{config.model.backbone} instead of AlexNet")
     if config.model.width != 1:
         names = {0.25: "quarter width", 0.5: "half width"}
         reasons.append(names.get(config.model.width, f"{config.model.width:g} width"))

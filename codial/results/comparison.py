@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mean, stdev
 from textwrap import fill
 from typing import Any, NamedTuple
 
 from codial import methods
-from codial.data import Dataset
+from codial.data import Dataset, name_of
 from codial.errors import CodialError
 from codial.evaluate import ProbeConfig, ProbeReport, probe, retrieve
 from codial.evaluate.probes.cached import PRECISIONS
+from codial.models import layer_names
 from codial.results import paper
 from codial.results.aggregate import RunGroup, group_by_seed
 from codial.runs.reports import read_report, reports_folder
@@ -19,7 +19,6 @@ from codial.runs.run import Run
 from codial.utils.text_table import format_table
 
 K = 7  # neighbors of retrieval, as in the paper's Figure 4
-LAYER = "fc7"  # layer of retrieval
 _WIDTH = 100  # columns of text
 _RETRIEVAL: dict[str, Any] = {"precision": (float, int), "k": int, "gallery": str, "queries": str, "config_hash": str}
 
@@ -30,12 +29,14 @@ class EvaluatedRun(NamedTuple):
     Attributes:
         run: the run.
         report: its probe report.
-        precision: retrieval precision at 7 by fc7, in percent.
+        precision: retrieval precision at 7 by the last layer, in percent.
+        layer: name of that layer.
     """
 
     run: Run
     report: ProbeReport
     precision: float
+    layer: str
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,35 @@ class ComparisonTable:
         """The first run's probe report; protocol and images are the same for all."""
         return self.evaluated[0].report
 
+    @property
+    def layers(self) -> list[str]:
+        """The probed layers of all backbones, in order of first appearance."""
+        return list(dict.fromkeys(layer for each in self.evaluated for layer in each.report.accuracies))
+
     def accuracies(self, group: RunGroup, layer: str) -> list[float]:
-        """Return each run's accuracy in percent, averaged over probe seeds."""
-        return [each.report.mean(layer) for each in self._of(group)]
+        """Return each run's accuracy in percent, averaged over probe seeds; none if the backbone has no such layer."""
+        return [each.report.mean(layer) for each in self._of(group) if layer in each.report.accuracies]
 
     def precisions(self, group: RunGroup) -> list[float]:
         """Return each run's retrieval precision at 7 in percent."""
         return [each.precision for each in self._of(group)]
 
+    def _layers_of(self, group: RunGroup) -> list[str]:
+        return list(self._of(group)[0].report.accuracies)
+
     def _of(self, group: RunGroup) -> list[EvaluatedRun]:
         return [each for each in self.evaluated if each.run in group.runs]
 
     def __str__(self) -> str:
-        layers = list(self.report.accuracies)
+        layers = self.layers
         rows = [(f"{self.report.metric} in percent", "runs", "views", *layers, f"P@{K}")]
         for group in self.groups:
-            cells = [mean_and_std(self.accuracies(group, layer)) for layer in layers]
+            accuracies = [self.accuracies(group, layer) for layer in layers]
+            cells = [mean_and_std(values) if values else "" for values in accuracies]
             views = f"{_trained_views(group):,}"
             rows.append((group.name, str(len(group.runs)), views, *cells, mean_and_std(self.precisions(group))))
-            if (published := paper.printed_accuracies(group.method)) is not None:
+            published = paper.printed_accuracies(group.method)
+            if published is not None and any(layer in published[1] for layer in self._layers_of(group)):
                 dataset, numbers = published
                 cells = ["" if (number := numbers.get(layer)) is None else f"{number:.1f}" for layer in layers]
                 rows.append((f"  the paper, {dataset}", "", "", *cells, ""))
@@ -86,9 +97,10 @@ class ComparisonTable:
             f" {report.protocol.describe(report.metric)}."
             + (" ± is one standard deviation over runs with different seeds." if several else " One run each.")
         )
+        layers = " or ".join(dict.fromkeys(each.layer for each in self.evaluated))
         yield (
-            f"P@{K}: percentage of the {K} nearest images by cosine of {LAYER} that have the query's label. The paper's"
-            " numbers are of other data, full width and many times the views: compare the order of methods, not"
+            f"P@{K}: percentage of the {K} nearest images by cosine of {layers} that have the query's label. The"
+            " paper's numbers are of other data, full width and many times the views: compare the order of methods, not"
             " absolute values."
         )
         yield from self._precision_notes()
@@ -137,7 +149,7 @@ def compare(
     protocol = protocol or ProbeConfig()
     if not runs:
         raise CodialError("There are no runs to compare; expected folders of runs, such as runs/photos/*.")
-    name = Path(source or runs[0].config.data.source).name
+    name = name_of(source or runs[0].config.data.source)
     evaluated = []
     datasets = None
     for run in runs:
@@ -146,8 +158,8 @@ def compare(
             _check_weights(run)
             train, test = datasets = datasets or load_datasets()
             report = probe(run, train, test, protocol, progress=progress, device=device)
-            retrieval = retrieve(run, train, test, K, LAYER, progress=progress, device=device)
-            result = EvaluatedRun(run, report, retrieval.precision)
+            retrieval = retrieve(run, train, test, K, progress=progress, device=device)
+            result = EvaluatedRun(run, report, retrieval.precision, retrieval.layer)
         evaluated.append(result)
     _check_same_images(evaluated)
     return ComparisonTable(tuple(evaluated))
@@ -155,17 +167,18 @@ def compare(
 
 def _load_reports(run: Run, name: str, protocol: ProbeConfig) -> EvaluatedRun | None:
     """Return a run's existing results by this protocol and of its current config; None if there are none."""
-    folder = reports_folder(run)
+    folder, names = reports_folder(run), layer_names(run.config)
     probe_path = folder / f"probe-{name}.json"
-    retrieval_path = folder / f"retrieval-{name}-{LAYER}.json"
+    retrieval_path = folder / f"retrieval-{name}-{names.last}.json"
     if not (probe_path.exists() and retrieval_path.exists()):
         return None
     report = ProbeReport.load(probe_path)
     retrieval = read_report(retrieval_path, **_RETRIEVAL)
-    same = replace(report.protocol, precision=protocol.precision) == protocol and retrieval["k"] == K
+    expected = replace(protocol, layers=protocol.layers or names.map_layers, precision=report.protocol.precision)
+    same = report.protocol == expected and retrieval["k"] == K
     current = {report.config_hash, retrieval["config_hash"]} == {run.provenance["config_hash"]}
     images = (retrieval["gallery"], retrieval["queries"]) == (report.train, report.test)
-    return EvaluatedRun(run, report, retrieval["precision"]) if same and current and images else None
+    return EvaluatedRun(run, report, retrieval["precision"], names.last) if same and current and images else None
 
 
 def _check_weights(run: Run) -> None:
@@ -189,8 +202,8 @@ def _check_same_images(evaluated: Sequence[EvaluatedRun]) -> None:
 
 
 def _probe_setting(each: EvaluatedRun) -> tuple[str, str, Any]:
-    """Return images and protocol of a probe, without the precision, which depends on the processor."""
-    return each.report.train, each.report.test, replace(each.report.protocol, precision="auto")
+    """Return images and protocol of a probe, without layers (the backbone's) and precision (the processor's)."""
+    return each.report.train, each.report.test, replace(each.report.protocol, layers=(), precision="auto")
 
 
 def _trained_views(group: RunGroup) -> int:

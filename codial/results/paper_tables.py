@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from textwrap import fill
 
+from codial.config.registry import BACKBONE
 from codial.errors import CodialError
 from codial.evaluate import ProbeReport
 from codial.results import paper
@@ -81,10 +82,11 @@ def paper_table(number: int, runs: Iterable[Run] = ()) -> PaperTable:
 
 
 def _belongs(group: RunGroup, row: str) -> bool:
-    """Return whether a group belongs to a row; the two rows of labels differ in the dataset of pretraining."""
+    """Return whether a group belongs to a row of AlexNets; the rows of labels differ in the dataset of pretraining."""
     of_places = group.config.data.source == "places205"
     labels = {"Places Labels": of_places, "ImageNet Labels": not of_places}
-    return group.method == paper.METHODS[row] and labels.get(row, True)
+    is_alexnet = group.config.model.backbone == BACKBONE
+    return is_alexnet and group.method == paper.METHODS[row] and labels.get(row, True)
 
 
 def _notes(table: paper.Table, groups: Sequence[RunGroup], placed: Sequence[RunGroup]) -> Iterator[str]:

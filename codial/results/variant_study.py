@@ -6,7 +6,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from codial.errors import CodialError
-from codial.methods.codial import questions
+from codial.methods.codial import CodialConfig, questions
 from codial.results.aggregate import RunGroup, final_value, group_by_seed, shortcut_bound
 from codial.results.comparison import mean_and_std
 from codial.runs.run import Run
@@ -14,10 +14,12 @@ from codial.utils.text_table import format_table
 
 COLORS = "colors"  # the bound that critics of mean colors reach on the run's views, see `codial.evaluate.shortcuts`
 
+BOUND = "bound"  # the term of the run's own bound on mutual information: mi_js or another
+
 # Terms at the end of a run: head of the column, factor and decimals.
 FINAL_TERMS = {
     "pretext_accuracy": ("pretext", 100, 1),
-    "mi_js": ("mi_js", 1, 2),
+    BOUND: ("bound", 1, 2),
     COLORS: ("colors", 1, 2),
     "skl": ("skl", 1, 1),
 }
@@ -31,7 +33,7 @@ class VariantResult:
         method: name of the variant, such as codial-cls.
         label: its answer to the question.
         layers: probe accuracy in percent by layer, one value per run.
-        precision: retrieval precision at 7 by fc7 in percent, one value per run.
+        precision: retrieval precision at 7 by the last layer in percent, one value per run.
         final_terms: terms of the history at the end of training, averaged over runs.
     """
 
@@ -99,7 +101,7 @@ class ColorBound(NamedTuple):
     Attributes:
         method: name of the method.
         colors: bound of critics that only get the mean colors of views.
-        mi_js: bound at the end of training.
+        mi_js: Jensen-Shannon bound at the end of training.
     """
 
     method: str
@@ -111,10 +113,10 @@ def color_bounds(runs: Sequence[Run]) -> list[ColorBound]:
     """Compare each method's bound at the end of training with that of its views' mean colors.
 
     Args:
-        runs: the runs; those that do not align views, or have no report of `codial shortcuts`, are skipped.
+        runs: the runs; those without a Jensen-Shannon bound or a report of `codial shortcuts` are skipped.
     """
     terms = {group.method: _final_terms(group) for group in group_by_seed(runs)}
-    return [ColorBound(method, each[COLORS], each["mi_js"]) for method, each in terms.items() if COLORS in each]
+    return [ColorBound(method, each[COLORS], each[BOUND]) for method, each in terms.items() if COLORS in each]
 
 
 def variant_study(runs: Sequence[Run], dataset: str) -> VariantStudy:
@@ -161,7 +163,12 @@ def _final_terms(group: RunGroup) -> dict[str, float]:
 
 
 def _final_term(run: Run, name: str) -> float | None:
-    """Return a term at the end of a run; as the term `COLORS`, the colors' bound if the run aligns views."""
-    if name != COLORS:
-        return final_value(run, name)
-    return None if final_value(run, "mi_js") is None else shortcut_bound(run, COLORS)
+    """Return a term at the end of a run.
+
+    `BOUND` is the run's own bound; `COLORS` is the colors' Jensen-Shannon bound, if the run's bound is of this kind.
+    """
+    if name == COLORS:
+        return None if final_value(run, "mi_js") is None else shortcut_bound(run, COLORS)
+    if name == BOUND:
+        return final_value(run, run.config.method.mi_term) if isinstance(run.config.method, CodialConfig) else None
+    return final_value(run, name)

@@ -18,9 +18,13 @@ from codial.errors import CodialError
 from codial.runs.run import Run, open_run, require_run_or_empty
 from codial.utils.atomic_io import make_folder, write_atomic
 
+_FREE = ("train.device", "train.loggers")  # settings with which a run may be resumed that differ from its config.json
+
 
 def create_run(folder: str | Path, config: Config, images: Mapping[str, Any], device: str) -> Run:
     """Create a run's folder, or open it if it exists with the same settings and images.
+
+    The device and the loggers may differ.
 
     Args:
         folder: path of the run.
@@ -46,8 +50,8 @@ def create_run(folder: str | Path, config: Config, images: Mapping[str, Any], de
 
 
 def _require_same_config(run: Run, config: Config) -> None:
-    existing = dict(configs.flatten(run.config))
-    requested = dict(configs.flatten(config))
+    existing = _identity(run.config)
+    requested = _identity(config)
     differences = [
         f"{key}: {existing.get(key)!r} in the folder, {requested.get(key)!r} requested"
         for key in existing | requested
@@ -58,6 +62,11 @@ def _require_same_config(run: Run, config: Config) -> None:
             f"{run.folder} holds a run with other settings ({'; '.join(differences)}). Use a new folder, or delete this"
             " one."
         )
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    """Return the settings that may not differ when a run is resumed: all but `_FREE`."""
+    return {key: value for key, value in configs.flatten(config) if key not in _FREE}
 
 
 def _require_same_images(run: Run, images: Mapping[str, Any]) -> None:

@@ -1,58 +1,98 @@
-"""Exporting weights: the convolutions of a finished run in half precision, with a model card.
+"""Exporting weights: the backbone of a finished run, with its config, reports and a model card.
 
-The exported folder can be opened like any run (`codial.open_run`). Its checkpoint holds only conv1 to conv5, the layers
-that the paper probes: a few MB at full width.
+The exported folder can be opened by `codial.load_backbone`, and like any run by `codial.open_run`:
+
+config.json, provenance.json     those of the run
+checkpoints/last.safetensors     the backbone's weights; the metadata has `layers` and the backbone's `input`
+probe-*.json, retrieval-*.json   the run's reports
+README.md                        model card
+backbone.pt2                     on request: a program of torch.export, which needs no codial
 """
 
 import shutil
 from pathlib import Path
-from statistics import mean
 from tempfile import TemporaryDirectory
 
+import torch
 from torch import Tensor
 
 from codial.errors import CodialError
-from codial.models.backbone import CONV_LAYERS
-from codial.runs.checkpoints import read_tensors, save_checkpoint
+from codial.models import Backbone
+from codial.runs.checkpoints import save_checkpoint
 from codial.runs.metadata import latest_metadata
+from codial.runs.model_card import UNKNOWN, model_card
+from codial.runs.program import PROGRAM, agree, write_program
 from codial.runs.publish import WEIGHTS
-from codial.runs.reports import current_report, probed_sets, read_report, reports_folder
+from codial.runs.reports import reports_folder
 from codial.runs.run import Run, open_run
+from codial.runs.weights import PREFIX, read_weights, without_vectors
 from codial.utils.atomic_io import make_folder
 from codial.utils.paths import project_path
 
+LAYERS = ("maps", "all")
+PRECISIONS = ("half", "full")
 _COPIED = ("config.json", "provenance.json")
 
 
-def export(run: Run, root: str | Path | None = None, name: str | None = None) -> Path:
-    """Write a run's convolutions, config, provenance, reports and model card to a folder.
+def export(
+    run: Run,
+    root: str | Path | None = None,
+    name: str | None = None,
+    *,
+    layers: str = "maps",
+    precision: str = "half",
+    program: bool = False,
+    license: str = UNKNOWN,
+) -> Path:
+    """Write a run's backbone, config, provenance, reports and model card to a folder.
 
     Args:
         run: a finished run.
         root: parent folder; the project's results/weights if None.
         name: name of the folder; codial-cifar10 for runs/cifar10/codial if None. An earlier export of that name is
             replaced.
+        layers: "maps" leaves out the weights of layers after the last maps (fc6 and fc7 of AlexNet, nothing of a
+            ResNet); "all" keeps them.
+        precision: "half" rounds to float16; "full" keeps the weights bit for bit.
+        program: also write backbone.pt2, which `torch.export.load` opens without codial.
+        license: license of the weights for the model card, by Hugging Face's identifier, such as "mit".
 
     Returns:
         The folder.
 
     Raises:
-        CodialError: the run is not finished, its checkpoint is damaged, or the folder is the run itself or something
-            other than an export.
+        CodialError: the run is not finished, its checkpoint is damaged or has fewer layers than asked for, or the
+            folder is the run itself or something other than an export.
     """
-    if not run.finished:
-        raise CodialError(f"{run!r} is not finished; only finished runs can be exported.")
+    _require(run, layers, precision)
     folder = _target(run, root, name)
-    tensors = {k: v.half() if v.is_floating_point() else v for k, v in _convolutions(run).items()}
     make_folder(folder.parent)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         new = Path(temporary, folder.name)
-        _fill(new, run, tensors)
+        _fill(new, run, layers, precision)
+        if program:
+            write_program(open_run(new).backbone(), new / PROGRAM)
+        (new / "README.md").write_text(model_card(open_run(new), _shown(folder), license))
         if folder.exists():
             folder.rename(Path(temporary, "old"))
         new.rename(folder)
-    (folder / "README.md").write_text(model_card(open_run(folder)))
     return folder
+
+
+def is_export(folder: Path) -> bool:
+    """Return whether a folder holds what `export` writes, and nothing else except reports on it."""
+    exported = {*_COPIED, "README.md", PROGRAM, "checkpoints", "evaluations"}
+    other = [path for path in folder.iterdir() if path.name not in exported and path.suffix != ".json"]
+    return not other and (folder / "config.json").is_file() and "layers" in latest_metadata(folder / "checkpoints")
+
+
+def _require(run: Run, layers: str, precision: str) -> None:
+    """Check that a run and options are valid."""
+    for name, value, choices in (("layers", layers, LAYERS), ("precision", precision, PRECISIONS)):
+        if value not in choices:
+            raise CodialError(f"{name} is {value!r}; expected {' or '.join(choices)}.")
+    if not run.finished:
+        raise CodialError(f"{run!r} is not finished; only finished runs can be exported.")
 
 
 def _target(run: Run, root: str | Path | None, name: str | None) -> Path:
@@ -64,63 +104,48 @@ def _target(run: Run, root: str | Path | None, name: str | None) -> Path:
     folder = Path(project_path(WEIGHTS) if root is None else root, name)
     if folder.exists() and folder.samefile(run.folder):
         raise CodialError(f"{folder} is the run itself; use another name or folder.")
-    if folder.exists() and not _is_export(folder):
+    if folder.exists() and not is_export(folder):
         raise CodialError(f"{folder} exists and is not an export; use another name or folder.")
     return folder
 
 
-def _is_export(folder: Path) -> bool:
-    """Return whether a folder holds what `export` writes, and nothing else except reports on it."""
-    exported = {"config.json", "provenance.json", "README.md", "checkpoints", "evaluations"}
-    other = [path for path in folder.iterdir() if path.name not in exported and path.suffix != ".json"]
-    return not other and (folder / "config.json").is_file() and "layers" in latest_metadata(folder / "checkpoints")
+def _shown(folder: Path) -> str:
+    """Return the path of an export for its model card; that of shipped weights is relative to the project."""
+    shipped = folder.resolve().parent == project_path(WEIGHTS).resolve()
+    return f"{WEIGHTS}/{folder.name}" if shipped else str(folder)
 
 
-def _fill(folder: Path, run: Run, tensors: dict[str, Tensor]) -> None:
+def _fill(folder: Path, run: Run, layers: str, precision: str) -> None:
+    """Write everything but program and model card; check that the exported layers are computed as the run's."""
+    backbone = run.backbone()
+    weights = read_weights(run.checkpoint())
+    if layers == "all" and weights.keys() < backbone.state_dict().keys():
+        raise CodialError(f"{run.folder} is an export with {', '.join(backbone.layers)} only; export the run itself.")
+    kept, names = without_vectors(weights, backbone) if layers == "maps" else (weights, backbone.layers)
+    kept = {name: _round(tensor) for name, tensor in kept.items()} if precision == "half" else kept
     (folder / "checkpoints").mkdir(parents=True)
-    save_checkpoint(folder / "checkpoints/last.safetensors", tensors, run.progress | {"layers": list(CONV_LAYERS)})
+    metadata = run.progress | {"layers": list(names), "input": run.config.method.input}
+    tensors = {PREFIX + name: tensor for name, tensor in kept.items()}
+    save_checkpoint(folder / "checkpoints/last.safetensors", tensors, metadata)
     for path in [run.folder / name for name in _COPIED] + sorted(reports_folder(run).glob("*-*.json")):
         shutil.copyfile(path, folder / path.name)
+    backbone.load_state_dict(backbone.state_dict() | kept)
+    _require_same_maps(backbone, open_run(folder).backbone(), names)
 
 
-def model_card(run: Run) -> str:
-    """Return a model card in Markdown for an exported run: training data, probe accuracies and limits."""
-    config, origin, images = run.config, run.provenance, run.provenance["images"]
-    shipped = run.folder.resolve().parent == project_path(WEIGHTS).resolve()
-    path = f"{WEIGHTS}/{run.folder.name}" if shipped else str(run.folder)
-    by_name = f", or use the name `{run.folder.name}` as a run in the notebooks" if shipped else ""
-    rows = [f"- {source}: {_accuracies(run, source)}" for source in probed_sets([run])]
-    return f"""# {config.name}, seed {config.seed}
-
-The convolutional layers (conv1 to conv5 with batch norm) of an AlexNet with a width multiplier of \
-{config.model.width:g}, for images of {config.views.size} x {config.views.size} pixels in [0, 1], in float16. Load \
-them with `codial.open_run("{path}").backbone()`{by_name}.
-
-- Training data: {images["count"]:,} images of {images["name"]}/{images["split"]} (fingerprint \
-{images["fingerprint"]}), {run.progress["views"]:,} views, without labels unless the method is `supervised`.
-- Settings: `config.json`, hash {origin["config_hash"]}; code {origin["commit"]}; {origin["device"]}.
-
-Top-1 accuracy in percent of a linear probe on each frozen layer, measured with the complete network in its original \
-precision:
-
-{chr(10).join(rows) or "- not measured"}
-
-Limits: one run. The accuracies hold for these images and this probe, whose protocol is in the reports in this folder. \
-The fully connected layers fc6 and fc7 are not included: they cannot be evaluated, and training cannot be continued.
-"""
+def _round(tensor: Tensor) -> Tensor:
+    """Round a tensor to float16 unless it has integers, as counters of batch norm."""
+    rounded = tensor.half() if tensor.is_floating_point() else tensor
+    if rounded.is_floating_point() and not bool(rounded.isfinite().all()) and bool(tensor.isfinite().all()):
+        raise CodialError("A weight is beyond the range of float16, 65,504; export with precision full.")
+    return rounded
 
 
-def _convolutions(run: Run) -> dict[str, Tensor]:
-    """Return the tensors of the backbone's convolutions and their batch norms."""
-    tensors = read_tensors(run.checkpoint(), "model.backbone.")
-    return {name: value for name, value in tensors.items() if set(CONV_LAYERS) & set(name.split("."))}
-
-
-def _accuracies(run: Run, source: str) -> str:
-    """Return the mean accuracy of each layer from a run's probe report on a data set."""
-    path = current_report(run, f"probe-{source}")
-    accuracies = {} if path is None else read_report(path, accuracies=dict)["accuracies"]
-    return (
-        ", ".join(f"{layer} {mean(values):.1f}" for layer, values in accuracies.items())
-        or "measured with other settings"
-    )
+@torch.no_grad()
+def _require_same_maps(original: Backbone, exported: Backbone, layers: tuple[str, ...]) -> None:
+    """Check that nothing was left out that the exported layers need."""
+    images = torch.rand(2, 3, original.size, original.size, generator=torch.Generator().manual_seed(0))
+    expected = original.features(images, layers)
+    for layer, activations in exported.features(images, layers).items():
+        if not agree(activations, expected[layer]):
+            raise CodialError(f"Without the weights after the last maps, {layer} changes; export with layers all.")

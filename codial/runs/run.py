@@ -5,6 +5,7 @@ history.jsonl      one line per log step (kind train) and one per evaluation of 
 checkpoints/       last, previous and best .safetensors: weights and everything needed to resume
 provenance.json    versions, commit, device, seed, images
 evaluations/       reports of probes, retrieval and other evaluations
+loggers/           only with `train.loggers`: a folder for each logger
 diverged.json      only after a NaN or infinite loss: the batch, for `codial.training.prefetch.replay`
 .lock              locked by the process that trains the run
 """
@@ -18,12 +19,14 @@ import torch
 
 from codial import config as configs
 from codial.config import Config
+from codial.config.registry import LOGGERS
 from codial.errors import CodialError
-from codial.models import LAYERS, Backbone, build_backbone
-from codial.runs.checkpoints import latest_checkpoint, load_strict, read_tensors, verify_checkpoint
+from codial.models import Backbone, build_backbone
+from codial.runs.checkpoints import latest_checkpoint, verify_checkpoint
 from codial.runs.history import read_history
-from codial.runs.metadata import latest_metadata, read_metadata
+from codial.runs.metadata import latest_metadata
 from codial.runs.summary import read_each, require_run
+from codial.runs.weights import load_weights
 from codial.utils.json_io import read_json, require_types
 
 LOCK = ".lock"
@@ -108,7 +111,7 @@ class Run:
         return path
 
     def backbone(self, which: str = "last", device: str | torch.device = "cpu") -> Backbone:
-        """Return the trained backbone in evaluation mode; exported weights have convolutions only.
+        """Return the trained backbone in evaluation mode; of exported weights it has fewer layers.
 
         Args:
             which: "last" or "best" (highest kNN accuracy) checkpoint.
@@ -117,25 +120,11 @@ class Run:
         Raises:
             CodialError: the checkpoint does not exist, is damaged, or does not fit the config.
         """
-        path = self.checkpoint(which)
-        weights = {k.removeprefix("model.backbone."): v for k, v in read_tensors(path, "model.backbone.").items()}
-        backbone = build_backbone(self.config)
-        backbone.layers = _layers(path)
-        missing = {k: v for k, v in backbone.state_dict().items() if not set(backbone.layers) & set(k.split("."))}
-        load_strict(backbone, missing | weights, path)
-        return backbone.eval().to(device)
+        return load_weights(build_backbone(self.config), self.checkpoint(which)).to(device)
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else f"at epoch {self.progress.get('epoch', 0)}"
         return f"Run({self.config.name}, {state})"
-
-
-def _layers(path: Path) -> tuple[str, ...]:
-    """Return the layers whose weights a checkpoint holds: all of them, unless it was exported."""
-    layers = read_metadata(path).get("layers", LAYERS)
-    if not isinstance(layers, list | tuple) or not set(map(str, layers)) <= set(LAYERS):
-        raise CodialError(f"{path} is damaged or of another version of codial: layers is {layers!r:.60}.")
-    return tuple(layers)
 
 
 def open_run(folder: str | Path) -> Run:
@@ -167,10 +156,19 @@ def require_run_or_empty(folder: Path) -> None:
 
 def _read_config(path: Path) -> Config:
     values = read_json(path)
+    _drop_missing_loggers(values)
     try:
         return configs.from_dict(values)
     except CodialError as error:
         raise CodialError(f"{path} is not the config of a run: {error}{_other_version(path.parent)}") from error
+
+
+def _drop_missing_loggers(values: dict[str, Any]) -> None:
+    """Remove loggers that are not registered here from a config: a run can be opened without them."""
+    train = values.get("train")
+    if isinstance(train, dict) and isinstance(train.get("loggers"), list) and train["loggers"]:
+        known = LOGGERS.names()
+        train["loggers"] = [name for name in train["loggers"] if name in known]
 
 
 def _other_version(folder: Path) -> str:

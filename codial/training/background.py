@@ -17,8 +17,8 @@ class BackgroundTraining:
     """Train a run in a thread; start, pause, resume and stop it from any other thread.
 
     The results are those of `codial.pretrain`, unless another thread uses torch's global random generator while the
-    weights are initialized. The thread prints nothing and ends with the process; steps since the last checkpoint are
-    repeated by the next start.
+    weights are initialized. The thread prints nothing, except for what loggers print, and ends with the process; steps
+    since the last checkpoint are repeated by the next start.
 
     Args:
         config: config of the run.

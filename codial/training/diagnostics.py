@@ -3,12 +3,12 @@
 The thresholds were set with the histories in `results/`: none of the good runs there is near any of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from codial.config import Config
-from codial.losses.mutual_information import TWO_LN2
 from codial.methods.codial import CodialConfig
 
 EARLY = 0.15  # fraction of a run before which the pretext task is not diagnosed
@@ -50,7 +50,14 @@ def chance(lines: Lines, config: Config) -> float | None:
     matrices = values(lines, "confusion")
     if matrices:
         return 1 / len(matrices[-1]["classes"])
-    return 1 / len(config.views.primary) if values(lines, "loss_transform") else None
+    return 1 / len(config.views.transforms) if values(lines, "loss_transform") else None
+
+
+def ceiling_text(config: Config) -> str:
+    """Return the largest value of the bound of a run that aligns views as a formula; empty if there is none."""
+    if not isinstance(config.method, CodialConfig) or math.isinf(config.method.ceiling(config)):
+        return ""
+    return "2 ln 2" if config.method.bound == "js" else f"ln {round(math.exp(config.method.ceiling(config)))}"
 
 
 def values(lines: Lines, name: str) -> list[Any]:
@@ -83,22 +90,24 @@ def _diagnose_features(lines: Lines) -> list[str]:
 
 
 def _diagnose_bound(lines: Lines, config: Config) -> list[str]:
-    bound = values(lines, "mi_js")
-    if not bound or not isinstance(config.method, CodialConfig):
+    method = config.method
+    bound = values(lines, method.mi_term) if isinstance(method, CodialConfig) else []
+    if not bound or not isinstance(method, CodialConfig):
         return []
+    name, ceiling = method.mi_term, method.ceiling(config)
+    advice = "lower method.beta_end" if method.bottleneck else "lower train.lr"
     now = _recent(bound)
     highest = max(_recent(bound[max(0, end - _RECENT) : end]) for end in range(1, len(bound) + 1))
-    if now > 0.95 * TWO_LN2:
+    if now > 0.95 * ceiling:
         reason = "the critic recognizes every pair, so that alignment teaches nothing more"
-        return [f"Saturated: mi_js is {now:.2f} of at most 2 ln 2 = {TWO_LN2:.2f} nats; {reason}."]
+        return [f"Saturated: {name} is {now:.2f} of at most {ceiling_text(config)} = {ceiling:.2f} nats; {reason}."]
     if highest > 0.1 and now < 0.05:
-        return [f"Collapsed: views share no information any more (mi_js {_fall(bound)} nats); lower method.beta_end."]
+        return [f"Collapsed: views share no information any more ({name} {_fall(bound)} nats); {advice}."]
     if now < highest / 2 and highest > 0.1:
-        return [
-            f"Falling: beta removes information that views share (mi_js {_fall(bound)} nats); lower method.beta_end."
-        ]
+        cause = "beta removes information that views share" if method.bottleneck else "views share less information"
+        return [f"Falling: {cause} ({name} {_fall(bound)} nats); {advice}."]
     if highest <= 0.02 and _progress(lines, config) >= EARLY:
-        return [f"Chance level: the critic does not recognize views of the same image (mi_js {now:.2f} nats)."]
+        return [f"Chance level: the critic does not recognize views of the same image ({name} {now:.2f} nats)."]
     return []
 
 
@@ -140,8 +149,10 @@ def _summary(lines: Lines, config: Config) -> list[str]:
     parts = []
     if std := values(lines, "feature_std"):
         parts.append(f"features differ between images (feature_std {std[-1]:.2f} of 1)")
-    if bound := values(lines, "mi_js"):
-        parts.append(f"views share {_recent(bound):.2f} of at most {TWO_LN2:.2f} nats (mi_js)")
+    if isinstance(config.method, CodialConfig) and (bound := values(lines, config.method.mi_term)):
+        ceiling = config.method.ceiling(config)
+        most = "" if math.isinf(ceiling) else f" of at most {ceiling:.2f}"
+        parts.append(f"views share {_recent(bound):.2f}{most} nats ({config.method.mi_term})")
     if accuracies := _pretext_accuracies(lines, config):
         random = chance(lines, config)
         comparison = "" if random is None else f", chance {100 * random:.0f} %"

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 
 from codial.config import Config
 from codial.data import Dataset
@@ -18,11 +18,12 @@ MAX_CLASSES = 12  # of a confusion matrix in the history
 _CONFUSION_IMAGES = 128  # images whose views a confusion matrix counts
 _MIN_LABELED = 20  # labeled images that knn and probe need
 _BATCH = 256  # images at a time
+_MAX_DIMS = 65_536  # of the last maps of an image; larger ones are average-pooled, or `probe` would need gigabytes
 
 
 @torch.no_grad()
 def feature_monitors(backbone: Backbone, images: Dataset, count: int, bf16: bool = False) -> dict[str, float]:
-    """Return feature_std and rankme of fc7 and, with labels, knn (fc7) and probe (conv5) in percent.
+    """Return feature_std, rankme and, with labels, knn of the last layer, and probe of the last maps, in percent.
 
     A fixed sample of the training images is split into four fifths for training and one for testing. These numbers are
     for watching a run, not for comparing methods.
@@ -33,31 +34,44 @@ def feature_monitors(backbone: Backbone, images: Dataset, count: int, bf16: bool
         count: number of images to use.
         bf16: whether to compute features in bfloat16.
     """
-    indices = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
-    conv5, fc7 = _features(backbone, images, indices, bf16)
-    monitors = {"feature_std": feature_std(fc7), "rankme": rankme(fc7)}
-    labels = to_device(images.labels[indices], fc7.device)
+    indices = monitored_indices(images, count)
+    maps, vectors = monitored_features(backbone, images, indices, bf16)
+    monitors = {"feature_std": feature_std(vectors), "rankme": rankme(vectors)}
+    labels = to_device(images.labels[indices], vectors.device)
     labeled = labels >= 0
     if labeled.sum() >= _MIN_LABELED:
-        conv5, fc7, labels = conv5[labeled], fc7[labeled], labels[labeled]
-        is_test = torch.arange(len(labels), device=fc7.device) % 5 == 0
-        monitors["knn"] = knn_accuracy(fc7, labels, is_test)
-        monitors["probe"] = ridge_accuracy(conv5, labels, is_test)
+        maps, vectors, labels = maps[labeled], vectors[labeled], labels[labeled]
+        is_test = torch.arange(len(labels), device=vectors.device) % 5 == 0
+        monitors["knn"] = knn_accuracy(vectors, labels, is_test)
+        monitors["probe"] = ridge_accuracy(maps, labels, is_test)
     return monitors
 
 
-def _features(backbone: Backbone, images: Dataset, indices: Tensor, bf16: bool) -> tuple[Tensor, Tensor]:
-    """Return flattened conv5 [N, F] and fc7 [N, F] of uncropped images, float32."""
+def monitored_indices(images: Dataset, count: int) -> Tensor:
+    """Return the indices of a fixed sample of at most `count` images, [N] int64."""
+    return torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]
+
+
+def monitored_features(backbone: Backbone, images: Dataset, indices: Tensor, bf16: bool) -> tuple[Tensor, Tensor]:
+    """Return flattened last maps [N, M] and the last layer [N, F] of uncropped images, float32."""
     device = next(backbone.parameters()).device
+    last_map, last = backbone.map_layers[-1], backbone.layers[-1]
     backbone.eval()
-    conv5, fc7 = [], []
+    maps, vectors = [], []
     for batch in indices.split(_BATCH):
         views = plain_view(to_device(images.batch(batch), device), backbone.size)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            features = backbone.features(views, ("conv5", "fc7"))
-        conv5.append(features["conv5"].flatten(1).float())
-        fc7.append(features["fc7"].float())
-    return torch.cat(conv5), torch.cat(fc7)
+            features = backbone.features(views, (last_map, last))
+        maps.append(_pool(features[last_map]).flatten(1).float())
+        vectors.append(features[last].float())
+    return torch.cat(maps), torch.cat(vectors)
+
+
+def _pool(maps: Tensor) -> Tensor:
+    """Pool maps [B, C, h, w] of more than `_MAX_DIMS` dimensions to about that many."""
+    if maps[0].numel() <= _MAX_DIMS:
+        return maps
+    return adaptive_avg_pool2d(maps, max(1, round((_MAX_DIMS / maps.shape[1]) ** 0.5)))
 
 
 @torch.no_grad()
@@ -78,8 +92,7 @@ def pretext_confusion(
         classifier of fixed classes, or with more than `MAX_CLASSES`.
     """
     device = next(method.parameters()).device
-    indices = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    indices = indices[: min(_CONFUSION_IMAGES, config.train.monitor_images)]
+    indices = monitored_indices(images, min(_CONFUSION_IMAGES, config.train.monitor_images))
     generator = torch.Generator().manual_seed(0)
     noise = torch.Generator(device).manual_seed(0)
     method.eval()

@@ -11,6 +11,7 @@ from codial.runs.create import create_run
 from codial.runs.lock import run_lock
 from codial.runs.metadata import LAST
 from codial.runs.run import Run, open_run
+from codial.training.loggers.session import logged, require_packages
 from codial.training.signals import stop_on_interrupt
 from codial.training.trainer import OnLog, Trainer
 from codial.utils.devices import choose_device, describe_device
@@ -31,8 +32,9 @@ def pretrain(
     """Train, resume, or return the finished run.
 
     Ctrl-C or `stop` saves the run after the current step. Calling `pretrain` again resumes it, with the same results as
-    without interruption (on the same machine with the same number of threads). Under `torchrun`, all processes train
-    one run and share every batch; the main process writes the folder.
+    without interruption (on the same machine with the same number of threads); the loggers, `train.loggers`, and the
+    device may be others then. Under `torchrun`, all processes train one run and share every batch; the main process
+    writes the folder and logs.
 
     Args:
         config: config of the run.
@@ -50,11 +52,12 @@ def pretrain(
 
     Raises:
         CodialError: the folder holds another run or is being trained by another process, the images cannot be loaded,
-            or the loss is NaN or infinite.
+            the package of a logger is not installed, or the loss is NaN or infinite.
     """
     folder = Path(out)
     if (folder / "config.json").exists() and _is_complete(create_run(folder, config, _describe(images), "")):
         return open_run(folder)
+    require_packages(config.train.loggers)
     with process_group() as processes:
         if images is None:
             data = config.data
@@ -65,8 +68,9 @@ def pretrain(
             if processes.is_main:
                 create_run(folder, config, _describe(images), describe_device(device, config.train.precision))
             processes.barrier()
-            trainer = Trainer(open_run(folder), images, device, processes, on_log)
-            trainer.train(stop, pause or threading.Event(), progress)
+            trainer = Trainer(Run(folder, config), images, device, processes, on_log)
+            with logged(trainer):
+                trainer.train(stop, pause or threading.Event(), progress)
     return open_run(folder)
 
 

@@ -22,7 +22,7 @@ class ViewParams(NamedTuple):
     factors: Tensor  # [B, K, 4] float: factors of brightness, contrast, saturation; hue shift, fraction of the circle
     order: Tensor  # [B, K, 4] int64: indices of the four color operations in the order of application
     sigma: Tensor  # [B, K] float: standard deviation of the blur in view pixels, 0 for none
-    offsets: Tensor  # [B, 16, 2] float: displacements (dx, dy) of the warp's control points in view pixels
+    offsets: Tensor  # [B, 16, 2] float: displacements (dx, dy) of control points in view pixels, the same for all warps
     points: Tensor  # [B, 16, 2] float: control points (x, y) of the warp in view pixels
 
     def to(self, device: torch.device | str) -> "ViewParams":

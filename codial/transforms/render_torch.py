@@ -30,10 +30,11 @@ def _grid(params: ViewParams, config: ViewsConfig) -> Tensor:
     replicate = config.warp_border == "replicate"
     grid = geometry.sampling_grid(params.box, params.flip, config.size, rotations, replicate)
     if "warp" in config.primary:
-        k = config.primary.index("warp")
-        box = params.box[:, k : k + 1]
-        warped = geometry.view_to_image(_warped_grid(params, config).unsqueeze(1), box, params.flip)
-        grid[:, k : k + 1] = geometry.clamp_to_boxes(warped, box) if replicate else warped
+        warped_grid = _warped_grid(params, config).unsqueeze(1)
+        for k in (k for k, name in enumerate(config.primary) if name == "warp"):
+            box = params.box[:, k : k + 1]
+            warped = geometry.view_to_image(warped_grid, box, params.flip)
+            grid[:, k : k + 1] = geometry.clamp_to_boxes(warped, box) if replicate else warped
     return grid
 
 

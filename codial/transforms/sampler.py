@@ -10,18 +10,22 @@ from codial.errors import CodialError
 from codial.transforms import render_numba, render_torch
 from codial.transforms.random_params import ViewParams, sample_params
 from codial.transforms.warp import POINTS
+from codial.utils.devices import to_device
 
 
 class Views(NamedTuple):
     """The views of a batch of images."""
 
     images: Tensor  # [B, K, 3, S, S] float in [0, 1]
-    labels: Tensor  # [B, K] int64: index of the view's primary transform in `config.primary`
+    labels: Tensor  # [B, K] int64: index of the view's primary transform in `config.transforms`
     params: ViewParams
 
 
 def sample_views(images: Tensor, config: ViewsConfig, generator: torch.Generator) -> Views:
     """Sample and render the views of a batch of images.
+
+    Each view has a crop, colors and a blur of its own (unless `config.shared_crop`), also if several have the same
+    primary transform; the flip and the displacements of the warp are shared by all views of an image.
 
     Random numbers are generated on the CPU, image by image: the same seed gives the same views, whatever the batch size
     and the device.
@@ -58,7 +62,8 @@ def render(images: Tensor, params: ViewParams, config: ViewsConfig) -> Views:
     """
     _check_images(images)
     _check_params(params, len(images), len(config.primary))
-    labels = torch.arange(len(config.primary), device=images.device).expand(len(images), -1)
+    classes = torch.tensor([config.transforms.index(name) for name in config.primary])
+    labels = to_device(classes, images.device).expand(len(images), -1)
     renderer = render_numba.render if images.device.type == "cpu" else render_torch.render
     return Views(renderer(images, params, config), labels, params)
 

@@ -48,3 +48,24 @@ class BatchGenerator:
     def permutation(self, count: int) -> Tensor:
         """Return a random permutation of 0..count - 1, [count] int64, the same in all processes."""
         return torch.randperm(count, generator=self.generator, device=self.generator.device)
+
+
+def batch_generator(rng: BatchGenerator | torch.Generator | None, images: int, device: torch.device) -> BatchGenerator:
+    """Return random numbers for a batch from what a caller has.
+
+    Args:
+        rng: a `BatchGenerator` is returned as it is; a generator serves a single process; None stands for torch's
+            global generator of the device.
+        images: B, number of images in the batch.
+        device: device of the numbers if `rng` is None.
+    """
+    if isinstance(rng, BatchGenerator):
+        return rng
+    return BatchGenerator(rng or _global_generator(device), images)
+
+
+def _global_generator(device: torch.device) -> torch.Generator:
+    if device.type != "cuda":
+        return torch.default_generator
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]

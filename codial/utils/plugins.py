@@ -1,8 +1,12 @@
 """Registries of what users may add: classes by name, registered by a decorator or by an installed package."""
 
+import sys
+import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, TypeVar
 
 from codial.errors import CodialError
@@ -59,6 +63,16 @@ class Registry:
             self._classes.setdefault(name, cls)
         return self._classes[name]
 
+    def available(self) -> dict[str, Any]:
+        """Return all classes by name; those that cannot be imported are left out with a warning."""
+        classes = {}
+        for name in self.names():
+            try:
+                classes[name] = self.get(name)
+            except CodialError as error:
+                warnings.warn(str(error), stacklevel=2)
+        return classes
+
     def _load(self, name: str) -> Any:
         for entry in entry_points(group=self.group, name=name):
             try:
@@ -75,11 +89,19 @@ class Registry:
 
     def unknown(self, name: str) -> str:
         """Return the error message for a name that no class has."""
-        near = get_close_matches(str(name), self.names(), 3, cutoff=0.5)
+        near = get_close_matches(str(name), self.names(), 3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         return (
-            f"There is no {self.kind} called {name!r}.{hint} Available: {', '.join(self.names())}. A {self.kind}"
-            " of your own must be registered first: run its cell, import its module, or install its package."
+            f"There is no {self.kind} called {name!r}.{hint} Available: {', '.join(self.names())}."
+            f" {self.how_to_register}"
+        )
+
+    @property
+    def how_to_register(self) -> str:
+        """What to do before a class of one's own can be used, for error messages."""
+        return (
+            f"A {self.kind} of your own must be registered first: run its cell, pass its file by `codial --plugin"
+            " FILE`, or install its package."
         )
 
     def _require_free(self, name: str, cls: type) -> None:
@@ -99,6 +121,34 @@ class Registry:
                 f"The {self.kind} name {name!r} of {identity(cls)} is invalid; expected lower-case letters, digits and"
                 " underscores, as in 'my_name'."
             )
+
+
+def import_file(path: str | Path) -> None:
+    """Import a Python file as the module of its name, so that what it registers is available.
+
+    Raises:
+        CodialError: there is no such file, its name is taken by a module, or it raises an error.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise CodialError(f"Plug-in {path} does not exist; expected the path of a Python file, such as my_method.py.")
+    spec = spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None or not file.stem.isidentifier():
+        raise CodialError(f"Plug-in {path} is no Python module; expected a name such as my_method.py.")
+    if file.stem in sys.modules:
+        if getattr(sys.modules[file.stem], "__file__", None) == str(file):
+            return
+        raise CodialError(f"Plug-in {path} has the name of a module that is in use; rename the file.")
+    module = module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except CodialError as error:
+        del sys.modules[file.stem]
+        raise CodialError(f"Plug-in {path}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's file raises
+        del sys.modules[file.stem]
+        raise CodialError(f"Plug-in {path} cannot be imported ({type(error).__name__}: {error}).") from error
 
 
 def identity(cls: Any) -> str:

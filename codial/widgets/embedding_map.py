@@ -28,7 +28,9 @@ _NO_LASSO = "The lasso needs anywidget (pip install anywidget). Without it, sele
 class EmbeddingMap:
     """Select images in maps with a lasso: all maps highlight them, above a gallery and a histogram of their classes.
 
-    A click on a point shows its image and its neighbors in each map's feature space, and marks them in the maps.
+    A click on a point shows its image and its neighbors in each map's feature space, and marks them in the maps. Each
+    map can be zoomed and panned on its own, which changes no selection; images are sent to the page one by one, when
+    the mouse is over their points.
     `select`, `inspect` and `set_maps` do the same from Python, and `render` draws the maps for a page without a kernel.
     Maps contain their neighbors, so no run is read. Errors are shown in the panel.
 

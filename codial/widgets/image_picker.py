@@ -7,7 +7,8 @@ from typing import Any
 import ipywidgets
 from torch import Tensor
 
-from codial.data import SETS, Dataset, load_images
+from codial.data import Dataset, data_sets, load_images
+from codial.data.registry import splits_of
 from codial.data.single_image import as_image_set, decode_image, load_image
 from codial.errors import CodialError
 
@@ -57,8 +58,8 @@ class ImagePicker:
         self._set(as_image_set(decode_image(bytes(content), name, 2 * self.size), name), name, 0)
 
     def _read(self, source: str) -> Dataset:
-        if source in SETS:
-            return load_images(source, root=self.root)
+        if source in data_sets():
+            return load_images(source, splits_of(source)[0], root=self.root)
         path = Path(source).expanduser()
         if path.is_file():
             return as_image_set(load_image(path, 2 * self.size), path.name)
@@ -101,7 +102,7 @@ def _controls() -> dict[str, Any]:
 
     return {
         "source": ipywidgets.Combobox(
-            options=SETS,
+            options=data_sets(),
             continuous_update=False,
             ensure_option=False,
             description="images",

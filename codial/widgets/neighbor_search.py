@@ -49,7 +49,9 @@ class NeighborSearch:
         self._features: dict[tuple[str, str, str], Tensor] = {}
 
     def neighbors(self, name: str, query: Query, layer: str, k: int) -> Neighbors:
-        """Return an image's k nearest neighbors by a run; an image of the gallery is not its own neighbor.
+        """Return an image's k nearest neighbors by a layer of a run, "" for the last.
+
+        An image of the gallery is not its own neighbor.
 
         Raises:
             CodialError: The run was deleted or has no checkpoint, or there is no such image.
@@ -72,7 +74,7 @@ class NeighborSearch:
     def _layer_features(self, name: str, source: str, layer: str) -> Tensor:
         key = (name, source, layer)
         if key not in self._features:
-            self.log(f"Computing {layer} of {name} ...")
+            self.log(f"Computing {layer or 'the last layer'} of {name} ...")
             run = open_run(self.runs[name].folder)  # raises if it was deleted
             self._features[key] = features(run, self.datasets[source], layer, progress=False).cpu()
         return self._features[key]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from codial.data import Dataset
 from codial.errors import CodialError
+from codial.models import layer_names
 from codial.plots.retrieval import query_rows
 from codial.plots.save import require_format, save
 from codial.plots.style import TICKS
@@ -19,6 +20,7 @@ from codial.utils.paths import project_path
 from codial.widgets.display import Panel, error_html
 from codial.widgets.neighbor_search import Neighbors, NeighborSearch, Query, stack_neighbors
 from codial.widgets.retrieval_controls import (
+    LAST,
     block_title,
     class_name,
     control_rows,
@@ -27,6 +29,7 @@ from codial.widgets.retrieval_controls import (
     image_title,
     precision_html,
     require_settings,
+    selectable_layers,
 )
 from codial.widgets.thumbnails import BUTTON_STYLE, ImageButtons, data_url
 
@@ -44,17 +47,18 @@ class RetrievalBrowser:
         runs: Runs by name.
         gallery: The images to search.
         queries: The first data set of queries; an image of the gallery is not its own neighbor.
-        layer: The layer whose features are compared.
+        layer: The layer whose features are compared; by default the last of each run.
         k: Number of neighbors of each run.
     """
 
     def __init__(
-        self, runs: Mapping[str, Run], gallery: Dataset, queries: Dataset, layer: str = "fc7", k: int = 7
+        self, runs: Mapping[str, Run], gallery: Dataset, queries: Dataset, layer: str = "", k: int = 7
     ) -> None:
         self.runs = dict(runs)
         self.datasets = {"gallery": gallery} if queries is gallery else {"queries": queries, "gallery": gallery}
         self.trail = [Query(next(iter(self.datasets)), 0)]
-        self.controls = controls(self.datasets, layer, k)
+        self.layers, default = selectable_layers(layer_names(run.config) for run in self.runs.values())
+        self.controls = controls(self.datasets, self.layers, layer or default, k)
         self.message, self.caption, self.style = (ipywidgets.HTML() for _ in range(3))
         self.message.layout.min_height = "44px"  # two lines, so that the layout does not move
         self.image = ipywidgets.HTML().add_class("codial-query")
@@ -104,7 +108,7 @@ class RetrievalBrowser:
         layer_menu, k_slider = self.controls["layer"], self.controls["k"]
         layer = layer_menu.value if layer is None else layer
         k = k_slider.value if k is None else k
-        require_settings(layer, k, k_slider.max)
+        require_settings(self.layers, layer, k, k_slider.max)
         with self._lock:
             layer_menu.value = layer
             k_slider.value = k
@@ -144,7 +148,7 @@ class RetrievalBrowser:
 
     def neighbors(self, name: str, query: Query, layer: str, k: int) -> Neighbors:
         """Return an image's k nearest neighbors by a run, as `NeighborSearch.neighbors` does."""
-        return self.search.neighbors(name, query, layer, k)
+        return self.search.neighbors(name, query, "" if layer == LAST else layer, k)
 
     def _observe(self) -> None:
         for name in ("dataset", "number", "layer", "k"):

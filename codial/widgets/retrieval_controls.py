@@ -1,7 +1,7 @@
 """Controls and captions of the retrieval browser."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -9,20 +9,40 @@ import ipywidgets
 from codial.data import Dataset
 from codial.errors import CodialError
 from codial.evaluate import RetrievalResult
-from codial.models import LAYERS
+from codial.models import LayerNames
 from codial.widgets.neighbor_search import Neighbors
 
 MAX_NEIGHBORS = 100  # per run
 _AUTO = {"description_width": "auto"}
 
 
-def controls(datasets: Mapping[str, Dataset], layer: str, k: int) -> dict[str, Any]:
+LAST = "last layer"  # of each run, where these have different names
+
+
+def selectable_layers(backbones: Iterable[LayerNames]) -> tuple[list[str], str]:
+    """Return the layers of some runs' backbones, each name once, and the default.
+
+    The default is the last layer. If the last layers have different names, it is `LAST`, the first choice.
+    """
+    names = list(backbones)
+    layers = dict.fromkeys(layer for each in names for layer in each.layers)
+    last = {each.last for each in names}
+    return ([LAST, *layers], LAST) if len(last) > 1 else (list(layers), next(iter(last), ""))
+
+
+def controls(datasets: Mapping[str, Dataset], layers: Sequence[str], layer: str, k: int) -> dict[str, Any]:
     """Return the controls by name.
+
+    Args:
+        datasets: the data sets by source.
+        layers: names of the layers to choose from.
+        layer: the selected one.
+        k: number of neighbors.
 
     Raises:
         CodialError: The layer or k is invalid.
     """
-    require_settings(layer, k, MAX_NEIGHBORS)
+    require_settings(layers, layer, k, MAX_NEIGHBORS)
     max_k = max(k, min(MAX_NEIGHBORS, len(datasets["gallery"]) - 1))
     options = [(f"{dataset_title(images)} ({source})", source) for source, images in datasets.items()]
     return {
@@ -32,7 +52,7 @@ def controls(datasets: Mapping[str, Dataset], layer: str, k: int) -> dict[str, A
         "next": _button("next ▶", "next image of this data set"),
         "back": _button("↩ back", "the query before this one"),
         "layer": ipywidgets.Dropdown(
-            options=LAYERS, value=layer, description="layer", style=_AUTO, layout=_width("auto")
+            options=list(layers), value=layer, description="layer", style=_AUTO, layout=_width("auto")
         ),
         "k": ipywidgets.IntSlider(
             k, min=1, max=max_k, description="k", continuous_update=False, style=_AUTO, layout=_width("210px")
@@ -48,14 +68,14 @@ def control_rows(named: Mapping[str, Any]) -> list[Any]:
     return [ipywidgets.HBox([named[name] for name in names]) for names in rows]
 
 
-def require_settings(layer: str, k: int, max_k: int) -> None:
+def require_settings(layers: Sequence[str], layer: str, k: int, max_k: int) -> None:
     """Check a layer and a number of neighbors.
 
     Raises:
         CodialError: There is no such layer, or the number is out of range.
     """
-    if layer not in LAYERS:
-        raise CodialError(f"layer is {layer!r}; expected one of {', '.join(LAYERS)}.")
+    if layer not in layers:
+        raise CodialError(f"layer is {layer!r}; expected one of {', '.join(layers)}.")
     if not 1 <= k <= max_k:
         raise CodialError(f"k is {k}; expected 1 to {max_k}.")
 

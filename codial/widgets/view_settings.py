@@ -61,7 +61,8 @@ class ViewsControls:
             CodialError: They are invalid, as when no transform is selected.
         """
         values = {name: _read(control.value, getattr(self.initial, name)) for name, control in self.controls.items()}
-        primary = tuple(name for name, control in self.primary.items() if control.value)
+        names = [name for name, control in self.primary.items() if control.value]
+        primary = tuple(name for name in names for _ in range(max(1, self.initial.primary.count(name))))
         if set(primary) == set(self.initial.primary):
             primary = self.initial.primary  # keeps its order
         return ViewsConfig(primary=primary, **values)

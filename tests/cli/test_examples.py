@@ -13,12 +13,15 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import hub_server
 import pytest
+from datasets import Dataset
 from PIL import Image
 
 import codial
 from codial.cli import transfer
 from codial.cli.main import _COMMANDS, main
+from codial.models.alexnet import CONV_LAYERS
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(rf"codial (?:{'|'.join(_COMMANDS)})\b[^`\n]*")
@@ -68,8 +71,9 @@ NOTEBOOKS = [each for path in (PROJECT / "notebooks").glob("*.ipynb") for each i
 
 
 def report(run, config, train="photos/train", test="photos/test"):
-    accuracies = {layer: (50.0,) * len(config.seeds) for layer in config.layers}
-    dims = dict.fromkeys(config.layers, 9)
+    layers = config.layers or CONV_LAYERS
+    accuracies = {layer: (50.0,) * len(config.seeds) for layer in layers}
+    dims = dict.fromkeys(layers, 9)
     return codial.ProbeReport(run.config.name, accuracies, dims, config, train, test, run.provenance["config_hash"])
 
 
@@ -85,12 +89,21 @@ def workspace(trained, tmp_path_factory):
     for folder in ("images/train", "images/test", "labeled-images/train", "labeled-images/test"):
         (root / folder / "red").mkdir(parents=True)
         Image.new("RGB", (20, 20), "red").save(root / folder / "red/image.png")
+    Dataset.from_dict({"image": [Image.new("RGB", (20, 20), "red")], "label": [0]}).save_to_disk(root / "saved-set")
     return root
 
 
+@pytest.fixture(scope="module")
+def hub():
+    """A stand-in for the Hugging Face Hub."""
+    with hub_server.running() as server:
+        yield server
+
+
 @pytest.fixture
-def replaced(workspace, monkeypatch, photos):
-    """Replace what takes long or needs data sets; nothing that reads arguments, opens runs, prints or writes."""
+def replaced(workspace, monkeypatch, photos, hub):
+    """Replace what takes long, needs data or the hub; nothing that reads arguments, opens runs, prints or writes."""
+    hub_server.connect(monkeypatch, hub.url, workspace / "hub")
     monkeypatch.chdir(workspace)
     monkeypatch.setenv("HOME", str(workspace))
     load_images = codial.load_images

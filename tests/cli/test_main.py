@@ -161,7 +161,7 @@ def test_the_module_runs_as_the_script_does():
 
 
 def test_a_shell_gets_completions():
-    environment = os.environ | {"_CODIAL_COMPLETE": "complete_bash", "COMP_WORDS": "codial pu", "COMP_CWORD": "1"}
+    environment = os.environ | {"_CODIAL_COMPLETE": "complete_bash", "COMP_WORDS": "codial pub", "COMP_CWORD": "1"}
     done = subprocess.run(CODIAL, capture_output=True, text=True, timeout=60, env=environment)
     assert done.stdout.split() == ["publish"]
 
@@ -184,6 +184,8 @@ def test_a_shell_gets_completions():
         (["probe", "nowhere"], 2),
         (["embed", "nowhere", "--out", "x.npz"], 2),
         (["export", "nowhere"], 2),
+        (["push", "nowhere", "me/birds"], 2),
+        (["push", "results/weights/codial-cifar10", "birds"], 2),
         (["figure", "4", "nowhere", "--out", "x.png"], 2),
         (["transfer", "classification", "nowhere"], 2),
         (["reproduce", "cifar10", "--budget", "large"], 2),

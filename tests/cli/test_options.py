@@ -5,15 +5,9 @@ import typing
 import pytest
 
 from codial.cli.inputs import split_names
-from codial.cli.options import LAYERS
 from codial.cli.probe import ProtocolName
 from codial.cli.transfer import TASKS, TaskName
 from codial.evaluate import PROTOCOLS
-from codial.models import CONV_LAYERS
-
-
-def test_layers_are_the_convolutions():
-    assert split_names(LAYERS) == tuple(CONV_LAYERS)
 
 
 def test_protocols_are_those_of_the_probes():

@@ -46,6 +46,7 @@ OTHER = {
     "views.warp_offset": 0.2,
     "views.warp_placement": "random",
     "views.warp_border": "image",
+    "model.backbone": "resnet18",
     "model.width": 0.5,
     "model.resolution": "full",
     "model.bn_eps": 1e-5,
@@ -60,6 +61,11 @@ OTHER = {
     "method.pairs": 3,
     "method.negatives": "roll",
     "method.skl_reduce": "mean",
+    "method.bound": "infonce",
+    "method.critic": "cosine",
+    "method.temperature": 0.5,
+    "method.projector": "mlp",
+    "method.bottleneck": False,
     "method.beta_start": 1e-4,
     "method.beta_end": 0.1,
     "method.beta_hold": 0.1,
@@ -77,7 +83,7 @@ OTHER = {
     "train.monitor_images": 100,
     "train.checkpoint_every": 3,
 }
-NAMES = ["name", *OTHER, "method.name"]
+NAMES = ["name", *OTHER, "method.name", "method.align", "train.loggers"]  # rotation needs other pairs, too
 
 
 def value_at(config, name):
@@ -129,10 +135,15 @@ def test_override_parses_none(text):
     assert override(config, {"data.limit": text}).data.limit is None
 
 
-def test_the_hash_has_twelve_hexadecimal_digits_and_ignores_the_name():
+def test_the_hash_has_twelve_hexadecimal_digits_and_ignores_the_name_and_the_loggers():
     assert len(config_hash(Config())) == 12
     assert int(config_hash(Config()), 16) >= 0
     assert config_hash(Config(name="other")) == config_hash(Config())
+    logged = Config(train=TrainConfig(loggers=("wandb", "mlflow")))
+    values = to_dict(Config())
+    assert config_hash(logged) == config_hash(to_dict(logged)) == config_hash(Config()) == config_hash(values)
+    del values["train"]["loggers"]  # as an earlier version wrote it
+    assert config_hash(values) == config_hash(Config())
 
 
 def test_different_settings_have_different_hashes():
@@ -318,7 +329,7 @@ def test_an_optional_number_is_validated(wrong):
         ("data.limit", [1], [2, None]),
         ("data.size", [7], [8, None]),
         ("views.size", [15], [16]),
-        ("views.primary", [(), ("rot0", "rot0"), ("rot45",)], [("warp", "rot90", "rot0", "rot180", "rot270")]),
+        ("views.primary", [(), ("rot45",)], [("warp", "rot90", "rot0", "rot180", "rot270"), ("rot0",) * 5]),
         ("views.flip", [-0.1, 1.1], [0, 1]),
         ("views.grayscale", [-0.1, 1.1], [0, 1]),
         ("views.blur", [-0.1, 1.1], [0, 1]),
@@ -380,6 +391,14 @@ def test_the_number_of_pairs_is_limited_by_the_views_unless_alignment_is_off():
     assert Config(views=views, method=CodialConfig(pairs=3)).method.pairs == 3
     assert Config(views=views, method=CodialConfig(mi_weight=0)).method.pairs == 10
     assert Config(views=views, method=SupervisedConfig())
+
+
+def test_a_transform_may_be_repeated_and_transforms_are_the_distinct_ones_in_order():
+    views = ViewsConfig(primary=("warp", "rot90", "warp", "rot0", "rot90", "warp"))
+    assert views.transforms == ("warp", "rot90", "rot0")
+    assert views.view_names == ("warp", "rot90", "warp (2)", "rot0", "rot90 (2)", "warp (3)")
+    assert ViewsConfig().transforms == ViewsConfig().view_names == ViewsConfig().primary
+    assert Config(views=views).method.pairs == 10  # of the 15 pairs of six views
 
 
 def test_every_default_is_valid():

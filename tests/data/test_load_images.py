@@ -35,7 +35,8 @@ def test_an_unknown_name_gets_the_closest_and_the_list(name, closest):
         load_images(name)
     assert str(caught.value) == (
         f"No data set or folder {name!r}. Did you mean {closest!r}? Expected one of: {', '.join(SETS)}."
-        " Or the path of a folder of images."
+        " Or the path of a folder of images, or hf:NAME for a data set of Hugging Face. A data set of your own must be"
+        " registered first: run its cell, pass its file by `codial --plugin FILE`, or install its package."
     )
     with pytest.raises(CodialError, match=f"No data set '{name}'. Did you mean '{closest}'"):
         describe(name)

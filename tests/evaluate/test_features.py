@@ -9,7 +9,8 @@ from codial.config import ModelConfig
 from codial.errors import CodialError
 from codial.evaluate import features as whole_features
 from codial.evaluate import layer_features
-from codial.models import CONV_LAYERS, LAYERS, AlexNet
+from codial.models import AlexNet
+from codial.models.alexnet import CONV_LAYERS, LAYERS
 from codial.transforms import plain_view
 
 MODULE = importlib.import_module("codial.evaluate.features")  # `codial.evaluate.features` is the function

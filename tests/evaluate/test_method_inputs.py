@@ -45,6 +45,15 @@ def test_inputs_of_deepcluster_are_edges(seed):
     assert float((down - 0.5).abs().max()) < 1e-3
 
 
+def test_views_of_the_same_transform_are_numbered(few, seed):
+    config = preset("simclr/photos")
+    shown = method_inputs(config, few, [3, 5], seed)
+    views = codial.sample_views(few.batch([3, 5]), config.views, torch.Generator().manual_seed(seed))
+    assert list(shown) == ["image", "rot0", "rot0 (2)"]
+    assert torch.equal(shown["rot0"], views.images[:, 0])
+    assert torch.equal(shown["rot0 (2)"], views.images[:, 1])
+
+
 @pytest.mark.parametrize("method", ["rotnet", "supervised", "random"])
 def test_inputs_default_to_views(method, few):
     config = preset(f"{method}/photos")

@@ -34,11 +34,18 @@ def sample(run, few, seed):
     return codial.sample_views(few.batch([1, 2, 3]), run.config.views, torch.Generator().manual_seed(seed))
 
 
+def classifier(run):
+    """Weight and bias as they lie in the checkpoint."""
+    prefix = "model.loss.classifier."
+    tensors = read_tensors(run.checkpoint(), prefix)
+    return tensors[f"{prefix}weight"], tensors[f"{prefix}bias"]
+
+
 def test_probabilities_are_those_of_the_checkpoints_classifier(tiny_run, few, seed):
     images = sample(tiny_run, few, seed).images.flatten(0, 1)
-    weights = read_tensors(tiny_run.checkpoint(), "model.classifier.")
+    weight, bias = classifier(tiny_run)
     with torch.no_grad():
-        logits = tiny_run.backbone()(images) @ weights["model.classifier.weight"].T + weights["model.classifier.bias"]
+        logits = tiny_run.backbone()(images) @ weight.T + bias
     prediction = predictions(tiny_run, images)
     assert prediction.names == tiny_run.config.views.primary
     torch.testing.assert_close(prediction.probabilities, logits.softmax(1))
@@ -50,7 +57,7 @@ def test_saliency_matches_finite_differences(tiny_run, few, seed):
     """HiResCAM's sum_c A_c dy/dA_c is the derivative of y by a factor on the position's activations."""
     images = sample(tiny_run, few, seed).images[:, 0]
     backbone = tiny_run.backbone()
-    weight = read_tensors(tiny_run.checkpoint(), "model.classifier.")["model.classifier.weight"].double()
+    weight = classifier(tiny_run)[0].double()
     prediction = predictions(tiny_run, images)
     best = weight[prediction.probabilities.argmax(1)]
     with torch.no_grad():
@@ -91,6 +98,16 @@ def test_prediction_has_the_pretext_loss_of_rotation_methods(method, term, untra
     run = untrained(preset(f"{method}/photos"))
     assert_same_loss(run, few, seed, term)
     assert predictions(run, sample(run, few, seed).images[0]).names == ROTATIONS
+
+
+def test_predictions_of_essl_are_those_of_its_rotation_head(untrained, few, seed):
+    run = untrained(preset("essl/photos"))
+    images = sample(run, few, seed).images[:, 0]
+    method = load_weights(methods.build(run.config, len(few)), run)
+    prediction = predictions(run, images)
+    assert prediction.names == ROTATIONS
+    with torch.no_grad():
+        torch.testing.assert_close(prediction.probabilities, method.classifier(method.backbone(images)).softmax(1))
 
 
 def assert_same_loss(run, few, seed, term):

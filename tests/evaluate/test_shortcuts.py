@@ -11,7 +11,7 @@ from codial.config import ViewsConfig
 from codial.data import ImageSet
 from codial.errors import CodialError
 from codial.evaluate.shortcuts import CUES, shortcuts
-from codial.losses.mutual_information import TWO_LN2
+from codial.losses.bounds import TWO_LN2
 
 PLAIN = ViewsConfig(size=32, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 QUICK = {"steps": 200, "progress": False}

@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal, Normal
 from torch.nn.functional import softplus
 
 from codial.evaluate import toy_mi
-from codial.losses.mutual_information import TWO_LN2
+from codial.losses.bounds import TWO_LN2
 
 
 def covariance(correlation, dims):

@@ -4,8 +4,10 @@ import importlib
 import pytest
 import torch
 
+MODULES = ("alignment", "bottleneck", "bounds", "codial_loss", "critic", "joint_embedding", "memory_bank")
 
-@pytest.mark.parametrize("name", ["alignment", "memory_bank", "mutual_information"])
+
+@pytest.mark.parametrize("name", MODULES)
 def test_the_examples_in_the_docstrings_of_losses_run(name, seed):
     torch.manual_seed(seed)
     results = doctest.testmod(importlib.import_module(f"codial.losses.{name}"))

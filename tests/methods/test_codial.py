@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from itertools import combinations
 
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
 from codial import sample_views
+from codial.errors import CodialError
 from codial.losses import TWO_LN2, symmetrised_kl
 from codial.methods import Batch, build
 from codial.methods.codial import Codial, CodialConfig
@@ -68,7 +70,7 @@ class RecordingCritic(nn.Module):
 def sampled_pairs(method, batch_at, steps):
     """Return positive and negative pairs, [steps, B, P, 2, 2] each, by side and (image, view)."""
     critic = RecordingCritic()
-    method.head, method.alignment.critic = IndexHead(), critic
+    method.loss.head, method.loss.alignment.critic = IndexHead(), critic
     method.backbone.forward = lambda images: torch.zeros(len(images), method.backbone.feature_dim)
     for noise in range(steps):
         method.terms(batch_at(noise=noise))
@@ -106,7 +108,7 @@ def test_the_terms_are_equations_1_4_and_5_pair_by_pair(head, skl_reduce, codial
     torch.testing.assert_close(terms["loss_transform"], cross_entropy(logits, labels))
     assert terms["pretext_accuracy"].item() == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     head_input = features[:, half:] if head == "decoupled" else features
-    raw = head_input if head == "split" else method.head.linear(head_input)
+    raw = head_input if head == "split" else method.loss.head.linear(head_input)
     z_dim = raw.shape[1] // 2
     mu = raw[:, :z_dim].view(IMAGES, VIEWS, -1)
     sigma = (softplus(raw[:, z_dim:]) + 1e-7).view(IMAGES, VIEWS, -1)
@@ -114,8 +116,8 @@ def test_the_terms_are_equations_1_4_and_5_pair_by_pair(head, skl_reduce, codial
     positive, negative, skl = [], [], []
     for i in range(IMAGES):
         for a, b in PAIRS:
-            positive.append(-softplus(-method.alignment.critic(z[i, a], z[i, b])))
-            negative.append(-softplus(method.alignment.critic(z[(i - 1) % IMAGES, a], z[i, b])))
+            positive.append(-softplus(-method.loss.alignment.critic(z[i, a], z[i, b])))
+            negative.append(-softplus(method.loss.alignment.critic(z[(i - 1) % IMAGES, a], z[i, b])))
             skl.append(symmetrised_kl(mu[i, a], sigma[i, a], mu[i, b], sigma[i, b]))
     torch.testing.assert_close(terms["mi_js"], TWO_LN2 + torch.stack(positive).mean() + torch.stack(negative).mean())
     expected = torch.stack(skl).mean() / (z_dim if skl_reduce == "mean" else 1)
@@ -133,7 +135,7 @@ def test_without_alignment_there_is_no_critic_and_the_loss_is_cross_entropy(codi
 def test_a_perfect_classifier_has_full_accuracy_and_no_loss(codial_of, batch_at):
     method = codial_of(mi_weight=0.0)
     method.backbone.forward = lambda images: 50 * torch.eye(VIEWS).repeat(IMAGES, 1)
-    method.classifier = nn.Identity()
+    method.loss.classifier, method.loss.feature_dim = nn.Identity(), VIEWS
     terms = method.terms(batch_at())
     assert terms["pretext_accuracy"] == 1
     assert terms["loss"] < 1e-6
@@ -202,13 +204,13 @@ def test_classifier_and_head_read_all_or_half_of_fc7(codial_of):
     half = features // 2
     shared, split, decoupled = (codial_of(head=head) for head in ("shared", "split", "decoupled"))
     assert shared.classifier.weight.shape == (VIEWS, features)
-    assert shared.head.linear.weight.shape == (16, features)
-    assert shared.alignment.critic.left.in_features == 8
+    assert shared.loss.head.linear.weight.shape == (16, features)
+    assert shared.loss.alignment.critic.left.in_features == 8
     assert split.classifier.weight.shape == (VIEWS, features)
-    assert not hasattr(split, "head")
-    assert split.alignment.critic.left.in_features == half
+    assert not hasattr(split.loss, "head")
+    assert split.loss.alignment.critic.left.in_features == half
     assert decoupled.classifier.weight.shape == (VIEWS, half)
-    assert decoupled.head.linear.weight.shape == (16, half)
+    assert decoupled.loss.head.linear.weight.shape == (16, half)
 
 
 def gradient_rows(method, batch, term):
@@ -304,3 +306,69 @@ def test_fewer_views_mean_fewer_pairs(tiny, few, generator):
     )
     assert torch.isfinite(terms["loss"])
     assert method.classifier.out_features == 3
+
+
+def test_views_of_the_same_transform_are_one_class_but_are_paired_with_each_other(tiny, few, generator):
+    """Two upright views and one that is rotated: two classes, three pairs."""
+    config = replace(tiny, views=replace(tiny.views, primary=("rot0", "rot90", "rot0")), method=CodialConfig(pairs=3))
+    method = build(config)
+    views = sample_views(few.batch(range(IMAGES)), config.views, generator)
+    batch = Batch(views, few.labels[:IMAGES], 0.5, BatchGenerator(generator, IMAGES), torch.arange(IMAGES))
+    matrix = method.eval().confusion(batch)
+    assert matrix.classes == method.transforms == ("rot0", "rot90")
+    assert matrix.counts.sum(1).tolist() == [2 * IMAGES, IMAGES]
+    assert method.terms(batch)["loss"].isfinite()
+
+
+# Which views are aligned
+
+
+@pytest.mark.parametrize(
+    ("primary", "pairs"),
+    [
+        (("rot0", "rot90", "rot180", "rot270", "warp"), [[0, 4]]),
+        (("rot0", "rot90", "rot0", "warp", "rot90"), [[0, 2], [0, 3], [1, 4], [2, 3]]),
+    ],
+)
+def test_with_rotation_views_of_equal_rotation_are_aligned(primary, pairs, tiny):
+    views = replace(tiny.views, primary=primary)
+    options = {"align": "rotation", "pairs": len(pairs), "bound": "infonce", "negatives": "batch"}
+    method = build(replace(tiny, views=views, method=replace(tiny.method, **options)), classes=8)
+    assert method.loss.alignment.pairs.tolist() == pairs
+    assert method.classifier.out_features == len(set(primary))
+
+
+def test_settings_that_do_not_suit_the_views_are_refused(tiny):
+    message = r"^method.pairs is 10; expected at most 1, the pairs of 5 views with equal rotation \(or mi_weight 0\)"
+    with pytest.raises(CodialError, match=message):
+        configured(tiny, align="rotation")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bound": "mine"}, "^method.bound is 'mine'; expected one of js, infonce, nwj, dv"),
+        ({"critic": "dot"}, "^method.critic is 'dot'; expected one of mlp, cosine"),
+        ({"temperature": 0}, "^method.temperature is 0.0; expected a positive number"),
+        ({"align": "some"}, "^method.align is 'some'; expected one of all, rotation"),
+        ({"projector": "mlp", "head": "split"}, "^method.projector is 'mlp'; expected one of linear"),
+        ({"negatives": "all"}, "^method.negatives is 'all'; expected one of random, same, roll, batch"),
+    ],
+)
+def test_settings_of_the_bound_are_validated(options, message):
+    with pytest.raises(CodialError, match=message):
+        CodialConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "nats"),
+    [
+        ({}, TWO_LN2),
+        ({"bound": "infonce"}, math.log(2)),
+        ({"bound": "infonce", "negatives": "batch"}, math.log(1 + 7 * 5)),
+        ({"bound": "dv"}, math.inf),
+    ],
+)
+def test_the_ceiling_is_that_of_the_bound_and_its_negatives(options, nats, tiny):
+    config = configured(tiny, **options)
+    assert config.method.ceiling(config) == pytest.approx(nats)

@@ -20,6 +20,7 @@ CLASSES = {
     "globstat": ("rot0", "inpainted", "rot90", "rot180", "rot270", "warp"),
     "spotartifacts": ("repaired", "real"),
     "supervised": tuple("01234567"),
+    "essl": ROTATIONS,
 }
 
 
@@ -55,7 +56,9 @@ def test_its_diagonal_is_the_reported_accuracy(name, method_and_batch):
         assert len(set(matrix.counts.sum(1).tolist())) == 1, "all classes are equally frequent"
 
 
-@pytest.mark.parametrize("name", ["cmc", "deepcluster", "knowtrans", "codial-mi"])
+@pytest.mark.parametrize(
+    "name", ["cmc", "deepcluster", "knowtrans", "codial-mi", "simclr", "barlowtwins", "vicreg", "byol"]
+)
 def test_methods_without_fixed_classes_have_none(name, method_and_batch):
     method, batch = method_and_batch(name)
     assert method.confusion(batch()) is None

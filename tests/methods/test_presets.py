@@ -18,6 +18,14 @@ from codial.methods.spotartifacts import SpotArtifactsConfig
 from codial.training.schedule import stage_ends
 
 NO_COLOR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+INFONCE = {
+    "bound": "infonce",
+    "critic": "cosine",
+    "projector": "mlp",
+    "z_dim": 128,
+    "negatives": "batch",
+    "bottleneck": False,
+}
 CHANGES = {  # the section that a variant of CODIAL changes under the recipe cifar10, and its new values
     # Table 2, Figure 3
     "cls": ("method", {"mi_weight": 0.0}),
@@ -34,6 +42,11 @@ CHANGES = {  # the section that a variant of CODIAL changes under the recipe cif
     "early": ("method", {"beta_hold": 0.053, "beta_ramp": 0.107}),
     "early1": ("method", {"beta_end": 1.0, "beta_hold": 0.053, "beta_ramp": 0.107}),
     "mean1": ("method", {"skl_reduce": "mean", "beta_end": 1.0}),
+    "infonce": ("method", INFONCE),
+    "upright": ("method", INFONCE | {"align": "rotation", "pairs": 1, "mi_weight": 0.1}),
+    "jsbatch": ("method", {"negatives": "batch"}),
+    "nwj": ("method", {"bound": "nwj"}),
+    "dv": ("method", {"bound": "dv"}),
     "z16": ("method", {"z_dim": 16}),
     "z256": ("method", {"z_dim": 256}),
     "any": ("method", {"negatives": "random"}),
@@ -57,6 +70,11 @@ METHODS = {
     "knowtrans",
     "spotartifacts",
     "supervised",
+    "simclr",
+    "barlowtwins",
+    "vicreg",
+    "byol",
+    "essl",
     "random",
 }
 SMALL_RECIPES = ("photos", "short", "cifar10")

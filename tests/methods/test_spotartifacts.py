@@ -283,6 +283,6 @@ def test_conv5_and_the_code_have_the_same_grid(size, config, batch_of):
 
 
 def test_the_224_pixel_backbone_is_refused(config):
-    message = "model.resolution is 'full'; expected low: with 'full', conv5 has a row and a column less than"
+    message = "model.resolution is 'full'; expected low: with 'full', the last maps have a row and a column less than"
     with pytest.raises(CodialError, match=re.escape(message)):
         configs.override(config, {"views.size": 224, "model.resolution": "full"})

@@ -7,7 +7,8 @@ from torch import nn
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-from codial.models import CONV_LAYERS, LAYERS, AlexNet
+from codial.models import AlexNet
+from codial.models.alexnet import CONV_LAYERS, LAYERS
 
 SMALL = ModelConfig(width=0.05)  # 8 to 24 channels per layer
 
@@ -244,7 +245,10 @@ def test_only_requested_layers_are_returned_in_the_order_of_the_network(generato
 
 @pytest.mark.parametrize("names", [(), ("conv6",), ("fc7", "logits"), ("pool5",)])
 def test_an_unknown_layer_is_refused_with_a_list_of_layers(names):
-    with pytest.raises(CodialError, match=r"^Layers are \[.*\]; expected some of conv1, conv2, .*, fc6, fc7\.$"):
+    with pytest.raises(
+        CodialError,
+        match=r"^Layers are \[.*\]; expected some of conv1, conv2, .*, fc7, .* of this AlexNet\.$",
+    ):
         AlexNet(SMALL, 32).features(torch.zeros(1, 3, 32, 32), names)
 
 

@@ -7,7 +7,8 @@ from skimage.color import lab2rgb, rgb2lab
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-from codial.models import LAYERS, LabAlexNet, to_lab
+from codial.models import LabAlexNet, to_lab
+from codial.models.alexnet import LAYERS
 from codial.models.lab_alexnet import _CENTER, _HALF_WIDTH
 from codial.transforms import plain_view
 

@@ -6,7 +6,8 @@ from torch.nn.functional import avg_pool2d, pad
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-from codial.models import CONV_LAYERS, LAYERS, AlexNet, LabAlexNet, SobelAlexNet, alexnet
+from codial.models import AlexNet, LabAlexNet, SobelAlexNet, alexnet
+from codial.models.alexnet import CONV_LAYERS, LAYERS
 
 CASES = [
     (AlexNet, "low", 64),

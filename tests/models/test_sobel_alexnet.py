@@ -5,7 +5,8 @@ from scipy.ndimage import sobel
 
 from codial.config import ModelConfig
 from codial.errors import CodialError
-from codial.models import LAYERS, AlexNet, SobelAlexNet
+from codial.models import AlexNet, SobelAlexNet
+from codial.models.alexnet import LAYERS
 from codial.transforms import plain_view
 
 SMALL = ModelConfig(width=0.05)

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from codial.errors import CodialError
 from codial.models import AlexNet, synchronize_batchnorm
+from codial.models.resnet import ResNet18
 from codial.models.sync_batchnorm import SyncBatchNorm
 from codial.utils.distributed import ProcessGroup
 
@@ -45,3 +47,22 @@ def test_every_batch_norm_is_replaced_under_the_same_name(tiny):
     assert list(backbone.state_dict()) == names
     assert sum(isinstance(m, SyncBatchNorm) for m in backbone.modules()) == 7
     assert not [m for m in backbone.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+def test_a_resnets_shortcuts_and_blocks_are_replaced_too(tiny):
+    backbone = ResNet18(tiny.model, 32)
+    names = list(backbone.state_dict())
+    synchronize_batchnorm(backbone, ProcessGroup(0, 2), torch.device("cpu"))
+    assert list(backbone.state_dict()) == names
+    assert sum(isinstance(m, SyncBatchNorm) for m in backbone.modules()) == 20
+
+
+def test_batch_norms_that_do_more_are_refused():
+    class WithActivation(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), WithActivation(4))
+    assert synchronize_batchnorm(network, ProcessGroup(0, 1), torch.device("cpu")) is network
+    with pytest.raises(CodialError, match=r"has WithActivation, whose statistics cannot be shared by 2 processes"):
+        synchronize_batchnorm(network, ProcessGroup(0, 2), torch.device("cpu"))

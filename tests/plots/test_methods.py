@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from codial import ProbeConfig, ProbeReport, preset
-from codial.models import CONV_LAYERS
+from codial.models.alexnet import CONV_LAYERS
 from codial.plots.methods import layer_curves, method_input_rows
 from codial.results import paper
 from codial.results.comparison import ComparisonTable, EvaluatedRun
@@ -37,7 +37,7 @@ def comparison():
             for a in accuracies
         ]
         runs = [Run(Path(f"{name}-{i}"), replace(preset(name), seed=i)) for i in range(len(reports))]
-        return [EvaluatedRun(run, report, 30.0) for run, report in zip(runs, reports, strict=True)]
+        return [EvaluatedRun(run, report, 30.0, "fc7") for run, report in zip(runs, reports, strict=True)]
 
     return ComparisonTable((*evaluated("codial/photos", 60.0, 64.0), *evaluated("cmc/photos", 50.0)))
 
@@ -55,3 +55,8 @@ def test_curves_are_means_with_the_papers_numbers_beside_them(comparison):
     assert shapes == [panel.lines[0].get_marker() for panel in (stl10, imagenet)]
     assert shapes[0] != shapes[1]
     assert [a.get_title() for a in (ours, stl10, imagenet)] == ["here", "the paper, STL-10", "the paper, ImageNet"]
+
+
+def test_a_panel_of_the_paper_without_these_methods_is_left_out(comparison):
+    figure = layer_curves(ComparisonTable(comparison.evaluated[:2]), "here")
+    assert [axes.get_title() for axes in figure.axes] == ["here", "the paper, STL-10"]

@@ -1,10 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from codial.evaluate import toy_mi
 from codial.evaluate.toy_mi import BottleneckResult, DivergenceEstimates, InformationEstimates
-from codial.losses.mutual_information import TWO_LN2, BetaSchedule
+from codial.losses.bottleneck import BetaSchedule
+from codial.losses.bounds import BOUNDS, TWO_LN2
 from codial.plots import mutual_information as plots
 from codial.plots.style import COLORS, png
 
@@ -85,3 +88,16 @@ def test_curves_of_a_collapse_are_smoothed():
     assert list(means) == pytest.approx(list(range(2, 38)))  # a straight line stays where it is
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_all_bounds_have_curves_and_ceilings():
+    truths = [0.0, 1.0, 2.0]
+    estimates = {bound: torch.rand(3, 4) for bound in BOUNDS}
+    left, middle, right = plots.all_bounds((truths, estimates), (truths, estimates), batch=8).axes
+    for axes in (left, middle):
+        for bound, values in estimates.items():
+            line = next(line for line in axes.lines if line.get_label() == plots.BOUND_NAMES[bound])
+            assert line.get_ydata() == pytest.approx(values.mean(1).numpy())
+        assert {TWO_LN2, math.log(8)} <= {float(line.get_ydata()[0]) for line in axes.lines}
+    for line, values in zip(right.lines, estimates.values(), strict=True):
+        assert line.get_ydata() == pytest.approx(values.std(1).numpy())

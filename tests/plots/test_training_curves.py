@@ -3,6 +3,7 @@ import math
 import pytest
 
 from codial.config import Config, TrainConfig, ViewsConfig
+from codial.methods.codial import CodialConfig
 from codial.methods.supervised import SupervisedConfig
 from codial.plots import training_curves as plots
 from codial.plots.style import COLORS, png
@@ -40,7 +41,7 @@ def curves(figure):
 
 
 def plots_labels():
-    return {name: name for name in COLORS} | {"knn, fc7": "knn", "probe, conv5": "probe"}
+    return {name: name for name in COLORS} | {"knn, last layer": "knn", "probe, last maps": "probe"}
 
 
 def test_every_term_of_the_history_is_drawn():
@@ -119,7 +120,8 @@ def test_runs_are_compared_by_views():
 
 
 def test_the_outcome_is_one_line():
-    expected = "probe on conv5 50 % with random weights, 61 % after training; pretext_accuracy 25 %; mi_js 0.10 nats"
+    probes = "probe on the last maps 50 % with random weights, 61 % after training"
+    expected = f"{probes}; pretext_accuracy 25 %; mi_js 0.10 nats"
     assert plots.outcome(LINES) == expected
     assert plots.outcome([train(5)]) == "pretext_accuracy 25 %; mi_js 0.10 nats"
     assert plots.outcome([]) == "not started"
@@ -187,3 +189,17 @@ def test_names_of_overlaid_runs_stay_within_the_figure(tiny_run):
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.width
         assert box.y0 >= max(title.y1 for title in titles)
+
+
+@pytest.mark.parametrize(("bottleneck", "panels"), [(True, 9), (False, 7)])
+def test_another_bound_has_its_panel_and_its_ceiling(bottleneck, panels):
+    method = CodialConfig(bound="infonce", negatives="batch", bottleneck=bottleneck)
+    config = Config(name="made", method=method, train=TrainConfig(epochs=4, batch=32))
+    lines = [{k: v for k, v in train(step).items() if k != "mi_js"} | {"mi_infonce": 2.0} for step in (5, 10)]
+    figure = plots.history(lines, config, {"of js": LINES})
+    (axes,) = [axes for axes in figure.axes if axes.get_title().startswith("mi_infonce")]
+    assert len(figure.axes) == panels
+    assert math.log(156) in levels(axes)
+    assert curves(figure)["mi_infonce"] == [(1600, 2.0), (3200, 2.0)]
+    assert COLORS["mi_js"] in {line.get_color() for line in axes.lines}, "the other run's bound"
+    assert plots.outcome(lines).endswith("mi_infonce 2.00 nats")

@@ -11,7 +11,7 @@ import codial
 from codial import ProbeConfig, ProbeReport, open_run, preset
 from codial.config import config_hash, to_dict
 from codial.errors import CodialError
-from codial.models import CONV_LAYERS
+from codial.models.alexnet import CONV_LAYERS
 from codial.results import paper
 from codial.results.comparison import compare, mean_and_std
 
@@ -34,7 +34,7 @@ def published(tmp_path):
         (folder / "config.json").write_text(json.dumps(to_dict(config)))
         (folder / "provenance.json").write_text(json.dumps({"config_hash": config_hash(config)}))
         (folder / "history.jsonl").write_text('{"kind": "train", "step": 3, "views": 12345}\n')
-        protocol = replace(ProbeConfig(), **{"precision": "float32"} | changes)
+        protocol = replace(ProbeConfig(), **{"precision": "float32", "layers": CONV_LAYERS} | changes)
         accuracies = {layer: (accuracy + i - 1, accuracy + i + 1) for i, layer in enumerate(CONV_LAYERS)}
         report = ProbeReport(config.name, accuracies, {}, protocol, TRAIN, test, config_hash(config))
         report.save(folder / "probe-photos.json")

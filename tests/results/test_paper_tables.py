@@ -10,7 +10,7 @@ import pytest
 from codial import ProbeConfig, ProbeReport, open_run, override, preset
 from codial.config import config_hash, to_dict
 from codial.errors import CodialError
-from codial.models import CONV_LAYERS
+from codial.models.alexnet import CONV_LAYERS
 from codial.results import paper
 from codial.results.aggregate import accuracy_by_pairs, gains_over_random, group_by_seed, pairs_note, probe_reports
 from codial.results.comparability import differences, image_count

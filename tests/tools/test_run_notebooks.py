@@ -94,6 +94,16 @@ def test_refreshed_outputs_are_clean_and_reproducible(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_figure_may_be_updated_by_a_later_cell(folder, tmp_path):
+    """The first cell's text comes in several pieces, which are joined only at the end."""
+    pieces = "for i in range(3):\n    print(i, file=sys.stderr, flush=True); time.sleep(0.3)"
+    shown = code(f"import sys, time\n{pieces}\nhandle = display('first', display_id=True)")
+    save(folder / "01_good.ipynb", shown, code("handle.update('second')\nprint('updated')", "key-result"))
+    assert run_notebooks.main(["refresh", "--folder", str(folder), "--out", str(tmp_path / "out"), "01"]) == 0
+    assert output_words(load(folder / "01_good.ipynb")) == ["'second'", "updated"]
+
+
+@pytest.mark.slow
 def test_an_interrupt_ends_with_the_table_so_far(folder, tmp_path):
     save(folder / "02_bad.ipynb", LONG)
     options = ["--folder", str(folder), "--out", str(tmp_path / "out")]

@@ -132,3 +132,27 @@ def test_a_long_history_is_diagnosed_in_linear_time(tiny_run):
     diagnose(lines, CONFIG)
     assert time.perf_counter() - began < 3
     assert diagnose(tiny_run.history, tiny_run.config)
+
+
+@pytest.mark.parametrize(
+    ("options", "value", "expected"),
+    [
+        ({"bound": "infonce", "negatives": "batch"}, 5.7, "mi_infonce is 5.70 of at most ln 316 = 5.76 nats"),
+        ({"bound": "infonce"}, 0.69, "mi_infonce is 0.69 of at most ln 2 = 0.69 nats"),
+        ({"bound": "dv"}, 9.0, "views share 9.00 nats (mi_dv)"),
+        ({"bound": "infonce", "negatives": "batch"}, 1.5, "views share 1.50 of at most 5.76 nats (mi_infonce)"),
+    ],
+)
+def test_other_bounds_are_compared_with_their_own_ceiling(options, value, expected):
+    """64 images of 5 views: 315 negatives."""
+    config = replace(CONFIG, method=CodialConfig(**options))
+    (sentence,) = diagnose(run(mi_js=None, **{f"mi_{options['bound']}": lambda t: value}), config)
+    assert expected in sentence
+    assert sentence.startswith("Saturated: " if "is" in expected.split() else "Healthy: ")
+
+
+def test_without_a_bottleneck_beta_is_not_blamed():
+    config = replace(CONFIG, method=CodialConfig(bottleneck=False))
+    (sentence,) = diagnose(run(mi_js=rising_then(0.15)), config)
+    assert sentence.startswith("Falling: views share less information")
+    assert sentence.endswith("lower train.lr.")

@@ -26,7 +26,7 @@ def ordered(low, high):
 
 
 fraction, seeds, sides = st.floats(0, 1), st.integers(0, 2**32), st.integers(1, 50)
-primaries = st.permutations(PRIMARY).flatmap(lambda names: st.integers(1, 5).map(lambda n: tuple(names[:n])))
+primaries = st.lists(st.sampled_from(PRIMARY), min_size=1, max_size=6).map(tuple)  # with repetitions
 configs = st.builds(
     ViewsConfig,
     size=st.integers(16, 40),
@@ -134,17 +134,31 @@ def test_a_translation_by_a_warp_is_undone_by_the_opposite_warp(dx, dy, seed):
 @renderers
 @fuzzed(EXAMPLES)
 @given(configs, seeds)
-def test_a_view_is_rotated_according_to_its_label(renderer, config, seed):
-    """Rotated back by their labels, views of a shared crop are equal; a label is an index into `primary`."""
+def test_a_view_is_rotated_according_to_its_transform(renderer, config, seed):
+    """Rotated back by their transforms, views of a shared crop are equal."""
     config = replace(config, **COLORLESS, shared_crop=True, warp_offset=0)
     originals, params = noise(2, 30, 20, seed), params_for(2, (30, 20), config, seed)
     images = renderer.render(originals, params, config)
     upright = replace(config, primary=("rot0",))
     single = params._replace(**{name: getattr(params, name)[:, :1] for name in ("box", "factors", "order", "sigma")})
     expected = renderer.render(originals, single, upright)[:, 0]
-    for label, name in enumerate(config.primary):
-        rotated_back = rotate(images[:, label], -ROTATIONS.get(name, 0))
+    for k, name in enumerate(config.primary):
+        rotated_back = rotate(images[:, k], -ROTATIONS.get(name, 0))
         torch.testing.assert_close(rotated_back, expected, atol=5e-3, rtol=0)
+
+
+@renderers
+@fuzzed(EXAMPLES)
+@given(configs, sides, sides, seeds)
+def test_a_view_depends_only_on_its_own_parameters_and_those_of_its_image(renderer, config, height, width, seed):
+    """Rendered alone it is the same: whatever the other views are, and also if they have the same transform."""
+    originals, params = noise(2, height, width, seed), params_for(2, (height, width), config, seed)
+    together = renderer.render(originals, params, config)
+    per_view = ("box", "factors", "order", "sigma")
+    for k, name in enumerate(config.primary):
+        own = params._replace(**{field: getattr(params, field)[:, k : k + 1] for field in per_view})
+        alone = renderer.render(originals, own, replace(config, primary=(name,)))[:, 0]
+        torch.testing.assert_close(together[:, k], alone, rtol=0, atol=0 if renderer is render_numba else 1e-5)
 
 
 @fuzzed(EXAMPLES)
@@ -160,6 +174,7 @@ def test_images_views_and_labels_stay_together(tiny, primary, order, processes, 
         prefetcher = Prefetcher(images, config, torch.device("cpu"), ProcessGroup(rank, processes))
         for loaded in prefetcher.batches(torch.tensor(order).view(3, 4), 0):
             assert torch.equal(loaded.labels, loaded.indices % 5)
-            assert torch.equal(loaded.views.labels, torch.arange(len(primary)).expand(len(loaded.indices), -1))
+            labels = [list(dict.fromkeys(primary)).index(name) for name in primary]
+            assert loaded.views.labels.tolist() == [labels] * len(loaded.indices)
             shown = (255 * loaded.views.images.mean((2, 3, 4))).round().long()
             assert torch.equal(shown, levels[loaded.indices].unsqueeze(1).expand_as(shown))

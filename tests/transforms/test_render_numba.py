@@ -28,6 +28,7 @@ CASES = {
     "all gray": ViewsConfig(size=32, brightness=0, contrast=0, saturation=0, hue=0, grayscale=1.0),
     "backwards": ViewsConfig(size=32, primary=PRIMARY[::-1], flip=1.0),
     "warp only": ViewsConfig(size=32, primary=("warp",)),
+    "repeated": ViewsConfig(size=32, primary=("rot0", "warp", "rot0", "rot90", "warp"), blur=0.5),
 }
 
 

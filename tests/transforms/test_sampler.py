@@ -305,12 +305,41 @@ def test_the_shared_crop_is_that_of_the_first_view(seed):
         assert not torch.equal(getattr(separate, name), getattr(shared, name))
 
 
-@pytest.mark.parametrize("primary", [PRIMARY, PRIMARY[::-1], ("warp",), ("rot0",), ("rot270", "warp", "rot0")])
-def test_labels_are_indices_into_the_primary_transforms(primary, photos, generator):
-    views = sample_views(photos["train"].batch(range(3)), ViewsConfig(size=32, primary=primary), generator)
-    assert views.labels.tolist() == [list(range(len(primary)))] * 3
+@pytest.mark.parametrize(
+    ("primary", "labels"),
+    [
+        (PRIMARY, [0, 1, 2, 3, 4]),
+        (PRIMARY[::-1], [0, 1, 2, 3, 4]),
+        (("warp",), [0]),
+        (("rot270", "warp", "rot0"), [0, 1, 2]),
+        (("rot0", "rot0"), [0, 0]),
+        (("warp", "rot90", "warp", "rot0", "rot90"), [0, 1, 0, 2, 1]),
+    ],
+)
+def test_labels_are_indices_into_the_distinct_transforms(primary, labels, photos, generator):
+    config = ViewsConfig(size=32, primary=primary)
+    views = sample_views(photos["train"].batch(range(3)), config, generator)
+    assert views.labels.tolist() == [labels] * 3
+    assert [config.transforms[label] for label in labels] == list(primary)
     assert views.labels.dtype == torch.int64
     assert views.images.shape == (3, len(primary), 3, 32, 32)
+
+
+def test_views_of_the_same_transform_have_their_own_crop_and_colors_but_one_warp(photos, generator):
+    config = ViewsConfig(size=32, primary=("warp", "warp"))
+    params = sample_params(4, (64, 64), config, generator)
+    for name in ("box", "factors", "order"):
+        first, second = getattr(params, name).unbind(1)
+        assert not torch.equal(first, second)
+    assert params.offsets.shape == (4, 16, 2)
+    same = params._replace(
+        **{f: getattr(params, f)[:, :1].expand(-1, 2, -1).contiguous() for f in ("box", "factors", "order")}
+    )
+    images = photos["train"].batch(range(4))
+    first, second = render(images, same, config).images.unbind(1)
+    assert torch.equal(first, second), "with the same crop and colors they are the same view"
+    first, second = render(images, params, config).images.unbind(1)
+    assert float((first - second).abs().mean()) > 0.05
 
 
 def test_a_view_does_not_depend_on_the_order_of_the_transforms(photos, generator):

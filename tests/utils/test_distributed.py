@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from comparing_runs import pretrain_quietly, stop_after, without_seconds
+from small_methods import small
 
 import codial
 from codial.config import ROTATIONS, to_dict
@@ -49,6 +50,7 @@ with process_group() as processes:
         codial.pretrain(config, f"{sys.argv[2]}/{name}", images=images, progress=False)
 """
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+INFONCE = {"bound": "infonce", "critic": "cosine", "projector": "mlp", "negatives": "batch", "bottleneck": False}
 slow = pytest.mark.slow
 
 
@@ -84,12 +86,19 @@ def configs(config):
     rotations = replace(config.views, primary=ROTATIONS)
     short = replace(config.train, epochs=2)  # rounding errors grow with the number of steps
     two_stages = replace(config.train, epochs=4)
+    resnet = small("rotnet")
+    resnet = replace(resnet, seed=config.seed, train=short, model=replace(resnet.model, backbone="resnet18"))
+    joint = {name: small(name) for name in ("simclr", "barlowtwins", "vicreg", "byol", "essl")}
     return {
         "codial": config,
+        "codial-infonce": replace(config, method=replace(config.method, **INFONCE)),
+        "codial-dv": replace(config, method=replace(config.method, bound="dv")),
         "decouple": replace(config, method=DecoupleConfig(dims=32, negatives=16), views=rotations, train=short),
         "cmc": replace(config, method=CmcConfig(negatives=16, dims=8), views=single_view),
         "globstat": replace(config, method=GlobStatConfig(width=0.1), train=short),
         "spotartifacts": replace(config, method=SpotArtifactsConfig(width=0.25), views=single_view, train=two_stages),
+        "rotnet-resnet18": resnet,
+        **{name: replace(each, seed=config.seed, train=short) for name, each in joint.items()},
     }
 
 
@@ -132,6 +141,8 @@ def test_two_processes_train_like_one(shared, single):
 @pytest.mark.parametrize(
     ("method", "terms", "tolerance"),
     [
+        ("codial-infonce", ("loss", "mi_infonce"), {"rel": 1e-3, "abs": 1e-3}),
+        ("codial-dv", ("loss", "mi_dv"), {"rel": 1e-3, "abs": 1e-3}),
         ("decouple", ("loss_transform", "loss_mean", "loss_instance"), {"rel": 2e-3, "abs": 2e-4}),
         ("cmc", ("loss",), {"rel": 1e-3, "abs": 1e-3}),
         ("globstat", ("loss", "loss_inpainter", "loss_discriminator"), {"rel": 2e-3, "abs": 2e-3}),
@@ -140,6 +151,12 @@ def test_two_processes_train_like_one(shared, single):
             ("loss", "loss_autoencoder", "loss_repair", "loss_mask"),
             {"rel": 5e-3, "abs": 1e-3},
         ),
+        ("rotnet-resnet18", ("loss",), {"rel": 1e-3, "abs": 1e-3}),
+        ("simclr", ("loss",), {"rel": 1e-3, "abs": 1e-3}),
+        ("barlowtwins", ("loss",), {"rel": 5e-3, "abs": 1e-3}),
+        ("vicreg", ("loss_invariance", "loss_variance", "loss_covariance"), {"rel": 5e-3, "abs": 1e-3}),
+        ("byol", ("loss",), {"rel": 5e-3, "abs": 1e-3}),
+        ("essl", ("loss_align", "loss_rotation"), {"rel": 1e-3, "abs": 1e-3}),
     ],
 )
 @slow
@@ -158,11 +175,12 @@ def test_two_processes_have_the_losses_of_one(method, terms, tolerance, shared, 
         ("cmc", "model.lightness_bank.", {"rtol": 1e-2, "atol": 1e-3}),
         ("cmc", "model.color_bank.", {"rtol": 1e-2, "atol": 1e-3}),
         ("globstat", "model.", {"rtol": 1e-2, "atol": 2e-3}),
+        ("byol", "model.target.", {"rtol": 1e-2, "atol": 2e-3}),
     ],
 )
 @slow
 def test_two_processes_have_the_tensors_of_one(method, prefix, tolerance, shared, single):
-    """Memory banks are filled by both processes; GlobStat's adversaries are trained by both."""
+    """Memory banks are filled, GlobStat's adversaries trained and BYOL's target averaged by both processes."""
     expected = tensors(single[method], prefix)
     assert expected
     torch.testing.assert_close(tensors(shared[method], prefix), expected, **tolerance)

@@ -126,6 +126,36 @@ def test_the_thumbnail_under_the_mouse_is_sent_to_the_page(explorer, images):
     assert (sent == images.images[9].permute(1, 2, 0).numpy()).all()
 
 
+def test_20_000_images_keep_the_state_small_however_many_are_hovered(page):
+    count = 20_000
+    pixels = torch.randint(0, 256, (count, 3, 4, 4), dtype=torch.uint8)
+    explorer = EmbeddingMap(
+        {"run": {"fc7": a_map(0, count)}}, ImageSet("mine", "all", pixels, torch.full((count,), -1), ())
+    )
+    explorer.show()
+    for number in range(50):
+        explorer.lasso.set_state({"hovered": number})
+    state = explorer.lasso.get_state()
+    points, labels = 8 * count, 4 * count
+    assert len(state["panels"][0]["points"]) + len(state["labels"]) == points + labels
+    assert len(state["thumbnail"]["png"]) < 1000, "one image only"
+    lasso(explorer, list(range(count)))
+    assert explorer.selected == list(range(count))
+
+
+def test_the_view_is_not_part_of_the_state_so_that_zooming_needs_no_kernel(explorer):
+    own = {name for name in explorer.lasso.keys if not name.startswith("_")} - {"layout", "tabbable", "tooltip"}
+    selection = {"selected", "current", "neighbors", "hovered", "thumbnail"}
+    assert own == {"labels", "classes", "styles", "extent", "panels"} | selection
+
+
+def test_the_scripts_are_one_module_without_imports(explorer):
+    script = explorer.lasso._esm
+    assert script.count("export default") == 1
+    assert not re.search(r"^\s*import\b|https?://", script, re.MULTILINE)
+    assert script.index("class View") < script.index("class Map2D") < script.index("class Maps ")
+
+
 def test_figures_are_drawn_only_when_they_change(explorer, monkeypatch):
     calls = []
     for name in ("gallery", "neighbors_of"):

@@ -48,7 +48,7 @@ def test_a_finished_run_is_drawn_once_and_diagnosed(panel, page, run):
     assert text_of(panel.status) == "Finished."
     assert text_of(panel.diagnosis).splitlines() == codial.training.diagnostics.diagnose(run.history, run.config)
     until(lambda: not watched(panel))
-    assert len(panel.figure.figures) == 1  # nothing has changed since
+    assert panel.figure.updates == 1  # nothing has changed since
     assert "run this cell" in page[0]["text/plain"]
 
 
@@ -97,14 +97,14 @@ def test_a_deleted_folder_shows_an_error_until_it_is_restored(panel, run, tmp_pa
     shutil.rmtree(run.folder)
     panel.buttons["refresh"].click()
     assert "was deleted" in text_of(panel.status)
-    assert len(panel.figure.figures) == 1
+    assert panel.figure.updates == 1
 
 
 def test_a_folder_that_is_not_a_run_shows_an_error_and_a_placeholder(page, tmp_path, run):
     panel = RunPanel(run.folder.parent / "none", live=Screen())
     panel.show()
     assert "none is not a run: it has no config.json. Runs beside it:" in text_of(panel.status)
-    assert [text.get_text() for text in panel.figure.figures[0].texts] == ["nothing to draw yet"]
+    assert [text.get_text() for text in panel.figure.last.texts] == ["nothing to draw yet"]
     run.folder.rename(panel.folder)
     until(lambda: panel.figure.headlines[-1].startswith("tiny: step 6"))
 
@@ -148,7 +148,7 @@ def test_other_runs_are_overlaid_and_missing_ones_are_named(run, page, tmp_path)
     panel.show()
 
     def names():
-        legends = panel.figure.figures[-1].legends
+        legends = panel.figure.last.legends
         return [text.get_text() for text in legends[0].get_texts()] if legends else []
 
     assert names() == ["tiny", "tiny (runs/one)", "tiny (runs/two)"]
@@ -207,7 +207,7 @@ def test_names_of_similar_folders_are_unique(run, page, tmp_path):
     panel = RunPanel(run.folder, others, Screen())
     panel.show()
     assert [box.description for box in panel.overlays.values()] == ["b/photos/codial", "c/photos/codial"]
-    names = [text.get_text() for text in panel.figure.figures[-1].legends[0].get_texts()]
+    names = [text.get_text() for text in panel.figure.last.legends[0].get_texts()]
     assert names == ["tiny", "tiny (b/photos/codial)", "tiny (c/photos/codial)"]
     until(lambda: not watched(panel))
 

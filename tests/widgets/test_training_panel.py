@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import signal
 import threading
 from dataclasses import replace
@@ -88,10 +89,16 @@ def test_waiting_ends_a_pause(panel):
 
 @pytest.fixture
 def interruptible():
-    """SIGINT raises KeyboardInterrupt even in a process started in the background, where a shell ignores it."""
+    """SIGINT raises KeyboardInterrupt even in a process started in the background, where a shell ignores it.
+
+    Hypothesis has a callback of the garbage collector, which would swallow the exception if it was raised there.
+    """
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
+    gc.callbacks[:] = callbacks
 
 
 def test_interrupting_a_waiting_cell_stops_and_saves(panel, interruptible):
@@ -133,7 +140,7 @@ def test_fast_clicks(panel):
 
 def test_a_folder_deleted_during_training_shows_an_error_and_can_be_started_again(panel, tmp_path, capfd):
     panel.start()
-    until(lambda: has_started(panel) and len(panel.figure.figures) > 2)
+    until(lambda: has_started(panel) and panel.figure.updates > 2)
     panel.folder.rename(tmp_path / "elsewhere")
     until(lambda: "was deleted" in text_of(panel.status) and panel.training.state == "failed")
     assert enabled(panel) == ["start"]
@@ -190,12 +197,12 @@ def test_a_start_during_the_last_drawing_is_followed(panel, monkeypatch):
     drawing.wait(30)  # the watcher's last drawing
     threading.Timer(0.3, drawn.set).start()
     panel.start()
-    count = len(panel.figure.figures)
-    until(lambda: len(panel.figure.figures) > count + 3)
+    count = panel.figure.updates
+    until(lambda: panel.figure.updates > count + 3)
 
 
 def test_runs_are_overlaid_before_the_first_step(endless, few, tiny_run, tmp_path):
     panel = TrainingPanel(endless, tmp_path / "run", images=few, others=[tiny_run.folder], live=Screen())
     panel.show()
-    (legend,) = panel.figure.figures[-1].legends
+    (legend,) = panel.figure.last.legends
     assert len(legend.get_texts()) == 2

@@ -58,10 +58,20 @@ def test_every_setting_has_a_control(controls):
     assert not any(slider.continuous_update for slider in sliders)
 
 
-@pytest.mark.parametrize("name", ["codial/paper", "rotnet/photos", "cmc/cifar10", "knowtrans/photos"])
+@pytest.mark.parametrize("name", ["codial/paper", "rotnet/photos", "cmc/cifar10", "essl/photos"])
 def test_controls_start_with_the_initial_settings(name):
     given = codial.preset(name).views
     assert ViewsControls(given, lambda: None).config == given
+
+
+def test_repeated_transforms_keep_their_number_of_views():
+    controls = ViewsControls(codial.preset("simclr/photos").views, lambda: None)
+    controls.primary["rot90"].value = True
+    assert controls.config.primary == ("rot0", "rot0", "rot90")
+    controls.primary["rot0"].value = False
+    assert controls.config.primary == ("rot90",)
+    controls.reset()
+    assert controls.config.primary == ("rot0", "rot0")
 
 
 @pytest.mark.parametrize("name", NAMES)

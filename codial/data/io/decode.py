@@ -1,11 +1,12 @@
-"""Decode image files of any mode and orientation that Pillow reads to square RGB images."""
+"""Decode images of any mode and orientation that Pillow reads to square RGB images, from files or from bytes."""
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -35,6 +36,8 @@ EXTENSIONS = (
 LARGE = 2**25  # pixels; larger images are decoded one at a time to limit memory
 WORKERS = min(8, os.cpu_count() or 1)  # threads are enough: Pillow decodes outside the GIL
 
+File = Path | Callable[[], bytes]  # an image file, or a function that returns the content of one
+
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # EXIF orientation -> the transposition that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,54 +50,54 @@ _UPRIGHT = {  # EXIF orientation -> the transposition that undoes it
 }
 
 
-def decode_all(paths: Sequence[Path], size: int) -> tuple[Tensor, list[str]]:
+def decode_all(files: Sequence[File], size: int) -> tuple[Tensor, list[str]]:
     """Decode images in parallel, with a progress bar if it takes more than two seconds.
 
     Args:
-        paths: N image files.
+        files: N image files.
         size: Side of the decoded images in pixels.
 
     Returns:
         images: [N, 3, size, size] uint8; black where an image could not be decoded.
         reasons: N strings, why an image could not be decoded; empty if it was.
     """
-    images = np.zeros((len(paths), 3, size, size), dtype=np.uint8)
+    images = np.zeros((len(files), 3, size, size), dtype=np.uint8)
     with warnings.catch_warnings():  # around the pool: filters belong to the process, not to a thread
         warnings.filterwarnings("ignore", module=r"PIL\.")  # the caller reports damaged files
-        work = decode_into(paths, images)
-        reasons = list(tqdm(work, total=len(paths), desc="decoding", unit=" images", delay=2, leave=False))
+        work = decode_into(files, images)
+        reasons = list(tqdm(work, total=len(files), desc="decoding", unit=" images", delay=2, leave=False))
     return torch.from_numpy(images), reasons
 
 
-def decode_into(paths: Sequence[Path], images: np.ndarray) -> Iterator[str]:
+def decode_into(files: Sequence[File], images: np.ndarray) -> Iterator[str]:
     """Decode images into an array in parallel; closing the iterator cancels the rest.
 
     Args:
-        paths: N image files.
+        files: N image files.
         images: [N, 3, size, size] uint8, filled in place; unchanged where an image cannot be decoded.
 
     Yields:
         N strings in order, why an image could not be decoded; empty if it was.
     """
-    yield from _pool().map(try_decode, paths, images)
+    yield from _pool().map(try_decode, files, images)
 
 
-def try_decode(path: Path, image: np.ndarray) -> str:
+def try_decode(file: File, image: np.ndarray) -> str:
     """Decode an image into `image`, [3, size, size] uint8; return why that failed, or an empty string."""
     try:
-        image[:] = decode(path, image.shape[-1])
+        image[:] = decode(file, image.shape[-1])
     except Exception as error:  # decoders may raise anything on damaged data
-        return _reason(path, error)
+        return _reason(file, error)
     return ""
 
 
-def decode(path: Path, size: int) -> np.ndarray:
+def decode(file: File, size: int) -> np.ndarray:
     """Decode the central square of an image, upright, in RGB, resized with antialiasing.
 
     Color profiles are not applied. Of an animation the first frame is decoded.
 
     Args:
-        path: An image file.
+        file: An image file.
         size: Side of the decoded image in pixels.
 
     Returns:
@@ -103,17 +106,23 @@ def decode(path: Path, size: int) -> np.ndarray:
     Raises:
         Exception: Whatever Pillow raises for a file that it cannot decode.
     """
-    if not path.is_file():
-        raise OSError("not a file (a broken link?)")
-    with Image.open(path, formats=_formats()) as image:
+    with Image.open(_open(file), formats=_formats()) as image:
         image.draft(None, (2 * size, 2 * size))  # JPEG is reduced while decoding, a factor of 2 left to antialiasing
         with _large_image_lock() if image.width * image.height > LARGE else nullcontext():
             image.load()
-            orientation = image.getexif().get(_ORIENTATION)  # after load(), which rotates TIFFs and removes the tag
-            square = central_square(to_rgb(image), size)
-    if orientation in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[orientation])
+            orientation = orientation_of(image)  # after load(), which rotates TIFFs and removes the tag
+            square = upright(central_square(to_rgb(image), size), orientation)
     return np.asarray(square).transpose(2, 0, 1)  # [H, W, 3] -> [3, H, W]
+
+
+def orientation_of(image: Image.Image) -> int | None:
+    """Return the EXIF orientation of an image, None if it has none."""
+    return image.getexif().get(_ORIENTATION)
+
+
+def upright(image: Image.Image, orientation: int | None) -> Image.Image:
+    """Undo an EXIF orientation, 1 to 8; other values change nothing."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -177,8 +186,16 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds of Pillow lack WebP
 
 
-def _reason(path: Path, error: Exception) -> str:
-    if path.is_file() and path.stat().st_size == 0:
+def _open(file: File) -> Path | BytesIO:
+    if not isinstance(file, Path):
+        return BytesIO(file())
+    if not file.is_file():
+        raise OSError("not a file (a broken link?)")
+    return file
+
+
+def _reason(file: File, error: Exception) -> str:
+    if isinstance(file, Path) and file.is_file() and file.stat().st_size == 0:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"

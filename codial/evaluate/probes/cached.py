@@ -14,7 +14,7 @@ from codial.data import Dataset
 from codial.errors import CodialError
 from codial.evaluate.features import layer_features
 from codial.evaluate.probes.targets import METRICS, Labels, Tags, probe_targets
-from codial.models import CONV_LAYERS, Backbone
+from codial.models import Backbone
 from codial.utils.devices import free_memory, uses_bf16
 
 PRECISIONS = {"auto": "bfloat16 if the device supports it", "bf16": "bfloat16", "float32": "float32"}
@@ -25,7 +25,7 @@ class ProbeConfig:
     """CODIAL's protocol: features are cached, of as many layers at a time as fit into memory."""
 
     name = "codial"
-    layers: tuple[str, ...] = CONV_LAYERS
+    layers: tuple[str, ...] = ()  # by default all layers with maps; reports name them
     dims: int = 9000  # feature maps are pooled adaptively to about this many dimensions, as in the paper
     pool: str = "avg"  # Zhang 2016 and GlobStat use the average, RotNet the maximum
     mirror: bool = True  # also train on features of mirrored images, in place of a random flip
@@ -42,10 +42,8 @@ class ProbeConfig:
             raise CodialError(f"pool is {self.pool!r}; expected avg or max.")
         if self.precision not in PRECISIONS:
             raise CodialError(f"precision is {self.precision!r}; expected {', '.join(PRECISIONS)}.")
-        if not self.layers or not self.seeds or min(self.epochs, self.batch, self.dims) < 1 or self.lr <= 0:
-            raise CodialError(
-                f"{self}: expected at least one layer, seed, epoch, image per batch and dimension; lr > 0."
-            )
+        if not self.seeds or min(self.epochs, self.batch, self.dims) < 1 or self.lr <= 0:
+            raise CodialError(f"{self}: expected at least one seed, epoch, image per batch and dimension; lr > 0.")
 
     def describe(self, metric: str = "top-1") -> str:
         """Return the protocol in a sentence."""

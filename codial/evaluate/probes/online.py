@@ -16,7 +16,7 @@ from codial.errors import CodialError
 from codial.evaluate.probes.cached import PRECISIONS
 from codial.evaluate.probes.crops import center_crops, random_crops
 from codial.evaluate.probes.targets import METRICS, Labels, Tags, probe_targets
-from codial.models import CONV_LAYERS, Backbone
+from codial.models import Backbone
 from codial.utils.devices import to_device, uses_bf16
 
 
@@ -31,7 +31,7 @@ class OnlineProbe(ABC):
     unit = ""  # of `length`: steps or epochs
     original = 0  # published length
 
-    layers: tuple[str, ...] = CONV_LAYERS
+    layers: tuple[str, ...] = ()  # by default all layers with maps; reports name them
     crop: float  # side of random and center crops, as a fraction of the image's
     batch: int
     rates: tuple[float, ...]  # learning rates, one after another
@@ -46,10 +46,6 @@ class OnlineProbe(ABC):
     precision: str = "auto"  # of the backbone: bf16, float32, or bf16 if supported; recorded in the report
 
     def __post_init__(self) -> None:
-        if not self.layers or not set(self.layers) <= set(CONV_LAYERS):
-            raise CodialError(
-                f"layers are {', '.join(self.layers) or 'none'}; expected some of {', '.join(CONV_LAYERS)}."
-            )
         if self.precision not in PRECISIONS:
             raise CodialError(f"precision is {self.precision!r}; expected {', '.join(PRECISIONS)}.")
         if not self.seeds or self.length < 1 or self.batch < 1 or not 0 < self.crop <= 1:
@@ -59,6 +55,18 @@ class OnlineProbe(ABC):
         if len(self.rates) != len(self.breaks) + 1 or list(self.breaks) != sorted(self.breaks):
             raise CodialError(
                 f"rates are {self.rates}, breaks {self.breaks}; expected one rate more, breaks ascending."
+            )
+
+    def check(self, backbone: Backbone) -> None:
+        """Check that the protocol knows how to pool the layers.
+
+        Raises:
+            CodialError: a layer is no map, or the protocol does not define its pooling.
+        """
+        if not set(self.layers) <= set(backbone.map_layers):
+            raise CodialError(
+                f"layers are {', '.join(self.layers)}; expected some of {', '.join(backbone.map_layers)}, whose"
+                " activations are maps."
             )
 
     @property
@@ -101,6 +109,7 @@ class OnlineProbe(ABC):
         self, backbone: Backbone, train: Dataset, test: Dataset, progress: bool
     ) -> tuple[dict[str, list[float]], dict[str, int]]:
         """Probe each layer: return its scores in percent, one per seed, and its number of dimensions."""
+        self.check(backbone)
         steps = self.steps_for(len(train))
         with tqdm(total=steps * len(self.seeds), desc="probes", delay=2, disable=not progress, leave=False) as bar:
             classifiers = [_train_classifiers(self, backbone, train, steps, seed, bar) for seed in self.seeds]

@@ -8,7 +8,7 @@ from typing import Any
 
 from codial.data import Dataset
 from codial.errors import CodialError
-from codial.evaluate.features import backbone_of
+from codial.evaluate.features import backbone_of, map_layers
 from codial.evaluate.probes.cached import ProbeConfig
 from codial.evaluate.probes.targets import check_datasets, probe_targets
 from codial.evaluate.probes.zhang_globstat import GlobStatProbe, ZhangProbe
@@ -106,13 +106,15 @@ def probe(
         device: device of a run's backbone; "auto" is a GPU if there is one.
 
     Raises:
-        CodialError: a dataset is unlabeled, or their classes differ.
+        CodialError: a dataset is unlabeled, their classes differ, or there is no such layer.
     """
     config = config or ProbeConfig()
     check_datasets(train, test)
     backbone = backbone_of(source, device).eval()
     backbone_device = next(backbone.parameters()).device
-    config = replace(config, precision="bf16" if uses_bf16(config.precision, backbone_device) else "float32")
+    precision = "bf16" if uses_bf16(config.precision, backbone_device) else "float32"
+    config = replace(config, layers=config.layers or map_layers(backbone), precision=precision)
+    backbone.require(config.layers)
     accuracies, dims = config.measure(backbone, train, test, progress)
     report = ProbeReport(
         name=source.config.name if isinstance(source, Run) else "backbone",

@@ -7,8 +7,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
 from codial.errors import CodialError
+from codial.evaluate.features import pooled_side
 from codial.evaluate.probes.online import OnlineProbe
-from codial.models import CONV_LAYERS
+from codial.models import Backbone
+from codial.models.alexnet import CONV_LAYERS  # the published protocols have numbers for these
+
+_DIMS = 9000  # of the classifier's input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +20,8 @@ class ZhangProbe(OnlineProbe):
     """Protocol of Zhang, Isola and Efros 2016 (Colorful Image Colorization) for ImageNet.
 
     Maps after the ReLU are average-pooled to about 9,000 dimensions, and those of small images are not enlarged; the
-    original resizes them by interpolation. Settings are those of the Caffe solver published with the paper.
+    original resizes them by interpolation. The sides are published for AlexNet; other backbones' maps are pooled to
+    that many dimensions. Settings are those of the Caffe solver published with the paper.
     """
 
     name = "zhang"
@@ -48,17 +53,22 @@ class ZhangProbe(OnlineProbe):
 
     def pooled(self, layer: str, maps: Tensor) -> Tensor:
         """Average-pool a layer's maps adaptively to [B, C, s, s]."""
-        return adaptive_avg_pool2d(maps, min(self.sides[CONV_LAYERS.index(layer)], maps.shape[-1]))
+        channels, side = maps.shape[1], maps.shape[-1]
+        most = self.sides[CONV_LAYERS.index(layer)] if layer in CONV_LAYERS else pooled_side(channels, side, _DIMS)
+        return adaptive_avg_pool2d(maps, min(most, side))
 
     def pooling(self) -> str:
         """Return a description of the protocol's source and its pooling."""
-        sides = ", ".join(str(self.sides[CONV_LAYERS.index(layer)]) for layer in self.layers)
+        layers = self.layers or CONV_LAYERS
+        if not set(layers) <= set(CONV_LAYERS):
+            return f"Zhang et al. 2016: average-pooled to about {_DIMS:,} dimensions"
+        sides = ", ".join(str(self.sides[CONV_LAYERS.index(layer)]) for layer in layers)
         return f"Zhang et al. 2016: average-pooled to sides of {sides} at most"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GlobStatProbe(OnlineProbe):
-    """GlobStat's protocol for STL-10 (Jenni, Jin and Favaro 2020), from its published code."""
+    """GlobStat's protocol for STL-10 (Jenni, Jin and Favaro 2020), from its published code, for AlexNet only."""
 
     name = "globstat"
     unit, original = "epochs", 900
@@ -82,6 +92,19 @@ class GlobStatProbe(OnlineProbe):
         if not set(self.padding) <= {"same", "valid"}:
             raise CodialError(f"padding is {', '.join(self.padding)}; expected same or valid.")
 
+    def check(self, backbone: Backbone) -> None:
+        """Check that the layers are AlexNet's, whose kernels are published.
+
+        Raises:
+            CodialError: they are not.
+        """
+        super().check(backbone)
+        if not set(self.layers) <= set(CONV_LAYERS):
+            raise CodialError(
+                f"GlobStat's protocol has pooling kernels for {', '.join(CONV_LAYERS)} of AlexNet, but none for"
+                f" {', '.join(self.layers)} of {type(backbone).__name__}; use the protocol codial or zhang."
+            )
+
     @property
     def length(self) -> int:
         """Number of training epochs."""
@@ -98,7 +121,7 @@ class GlobStatProbe(OnlineProbe):
 
     def pooling(self) -> str:
         """Return a description of the protocol's source and its pooling."""
-        indices = [CONV_LAYERS.index(layer) for layer in self.layers]
+        indices = [CONV_LAYERS.index(layer) for layer in self.layers or CONV_LAYERS]
         kernels = ", ".join(f"{self.kernels[index]} ({self.padding[index]})" for index in indices)
         return f"GlobStat's for STL-10: average-pooled with kernels of {kernels}"
 

@@ -5,7 +5,7 @@ regularization strength C is not published; here it is selected on the validatio
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from codial.data import Dataset
 from codial.errors import CodialError
-from codial.evaluate.features import backbone_of, layer_features
+from codial.evaluate.features import backbone_of, layer_features, map_layers
 from codial.evaluate.metrics.average_precision import average_precision
 from codial.evaluate.probes.cached import standardize
 from codial.evaluate.transfer.report import TransferReport, mean_over_classes
-from codial.models import LAYERS, Backbone
+from codial.models import Backbone
 from codial.runs.run import Run
 
 NAME = "transfer-voc2007-classification"
@@ -29,13 +29,11 @@ _STEPS = 500  # of L-BFGS at most; it usually stops earlier, at a small gradient
 class ClassificationConfig:
     """The classification protocol."""
 
-    layer: str = "conv5"
+    layer: str = ""  # the last layer with maps by default
     dims: int = 9000  # adaptive average pooling to about this many dimensions
     c_values: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)  # candidates for C, for vectors of length 1
 
     def __post_init__(self) -> None:
-        if self.layer not in LAYERS:
-            raise CodialError(f"layer is {self.layer!r}; expected one of {', '.join(LAYERS)}.")
         if self.dims < 1 or not self.c_values or min(self.c_values) <= 0:
             raise CodialError(f"{self}: expected dims of at least 1, and c_values above 0.")
 
@@ -95,6 +93,7 @@ def classify(
     config = config or ClassificationConfig()
     train_tags, val_tags, test_tags = _tags(train, val, test)
     backbone = backbone_of(source, device)
+    config = replace(config, layer=config.layer or map_layers(backbone)[-1])
     maps = [
         layer_features(backbone, each, (config.layer,), dims=config.dims, progress=progress)
         for each in (train, val, test)

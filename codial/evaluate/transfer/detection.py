@@ -28,7 +28,7 @@ from codial.evaluate.transfer.proposals import ProposalConfig, propose, recall
 from codial.evaluate.transfer.report import TransferReport, mean_over_classes
 from codial.evaluate.transfer.rescaling import rescale_layers
 from codial.evaluate.transfer.roi_sampling import BACKGROUND, FOREGROUND, FOREGROUND_FRACTION, SampledBoxes, sample
-from codial.models import Backbone
+from codial.models import Backbone, require_transfer
 from codial.runs.run import Run
 
 NAME = "transfer-voc2007-detection"
@@ -74,9 +74,9 @@ class DetectionConfig:
     def describe(self) -> str:
         """Return the protocol in a sentence."""
         return (
-            f"Fast R-CNN on {self.proposals.describe()}; conv5 pooled by box, pretrained fc6 and fc7, all layers but"
-            f" conv1 fine-tuned; batch norm's statistics computed on {_STATISTICS_BATCHES} batches, then frozen, and"
-            f" weights divided by the standard deviations; {self.steps:,} steps of {self.images} images and"
+            f"Fast R-CNN on {self.proposals.describe()}; last maps pooled by box, pretrained dense layers, all layers"
+            f" but the first fine-tuned; batch norm's statistics computed on {_STATISTICS_BATCHES} batches, then"
+            f" frozen, and weights divided by the standard deviations; {self.steps:,} steps of {self.images} images and"
             f" {self.boxes} boxes, {100 * FOREGROUND_FRACTION:g} % foreground (IoU of at least {FOREGROUND:g},"
             f" background of at least {BACKGROUND:g}), shorter side {', '.join(map(str, self.scales))}, mirrored; SGD"
             f" with momentum {self.momentum:g}, learning rate {self.lr:g}, divided by 10 after 40 % and by 100 after"
@@ -135,10 +135,11 @@ def detect(
         device: device of a run's backbone; "auto" is a GPU if there is one.
 
     Raises:
-        CodialError: there are no images with objects that are not difficult, an image cannot be decoded, OpenCV's
-            contrib modules are not installed, or the loss becomes NaN or infinite.
+        CodialError: the backbone is no AlexNet, there are no images with objects that are not difficult, an image
+            cannot be decoded, OpenCV's contrib modules are not installed, or the loss becomes NaN or infinite.
     """
     config = config or DetectionConfig()
+    backbone = require_transfer(backbone_of(source, device), "Detection")
     usable = [item for item in train if not bool(item.difficult.all())]
     usable_test = [item for item in test if not bool(item.difficult.all())]
     if not usable or not usable_test:
@@ -151,7 +152,6 @@ def detect(
     boxes = propose([*usable, *test], None if cache is None else Path(cache), config.proposals, progress=progress)
     train_boxes = boxes[: len(usable)]
     test_boxes = boxes[len(usable) :]
-    backbone = backbone_of(source, device)
     generator = torch.Generator().manual_seed(config.seed)
     net = FastRcnn(deepcopy(backbone), len(voc.CLASSES), generator).to(next(backbone.parameters()).device)
     losses = fine_tune(net, usable, train_boxes, config, progress)

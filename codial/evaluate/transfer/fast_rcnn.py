@@ -9,24 +9,25 @@ from torch.nn.functional import cross_entropy, interpolate, pad, smooth_l1_loss
 from codial.evaluate.metrics.box_ops import clip_boxes, roi_max_pool, suppress
 from codial.evaluate.metrics.detection_ap import Detections
 from codial.evaluate.transfer.roi_sampling import decode
-from codial.models import Backbone
+from codial.models import TransferBackbone
 
 STEP = 32  # images are padded to multiples of it, pixels
 
 
 class FastRcnn(nn.Module):
-    """Fast R-CNN: conv5 of the complete image, pooled per box to the input size of fc6.
+    """Fast R-CNN: the last maps of the complete image, pooled per box to the input size of the dense layers.
 
-    conv1 to fc7 keep their pretrained weights; the two output layers are initialized randomly, as in Fast R-CNN. conv1
-    and batch norm's running statistics are frozen (see `rescale_layers`), but batch norm's scale and shift are trained.
+    All layers keep their pretrained weights; the two output layers are initialized randomly, as in Fast R-CNN. The
+    first layer and batch norm's running statistics are frozen (see `rescale_layers`), but batch norm's scale and shift
+    are trained.
 
     Args:
-        backbone: the backbone, fine-tuned except for conv1.
+        backbone: the backbone, fine-tuned except for its first layer.
         classes: number of classes without background.
         generator: generator of the output layers' weights.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, generator: torch.Generator) -> None:
+    def __init__(self, backbone: TransferBackbone, classes: int, generator: torch.Generator) -> None:
         super().__init__()
         self.backbone, self.classes = backbone, classes
         self.scores = nn.Linear(backbone.feature_dim, 1 + classes)
@@ -35,7 +36,7 @@ class FastRcnn(nn.Module):
             nn.init.normal_(layer.weight, std=std, generator=generator)
             nn.init.zeros_(layer.bias)
         for name, values in backbone.named_parameters():
-            values.requires_grad_("conv1" not in name.split("."))
+            values.requires_grad_(backbone.layers[0] not in name.split("."))
         self.eval()
 
     def forward(self, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -53,14 +54,15 @@ class FastRcnn(nn.Module):
         return self.scores(hidden), self.offsets(hidden).view(-1, self.classes, 4)
 
     def windows(self, image: Tensor, boxes: Tensor) -> Tensor:
-        """Max-pool each box's region of conv5 to [n, C, window, window].
+        """Max-pool each box's region of the last maps to [n, C, window, window].
 
-        Cells are aligned so that fc6 gets what it was trained on: a box of the backbone's input size at a multiple of
-        the stride has exactly the conv5 map of an image of its own.
+        Cells are aligned so that the dense layers get what they were trained on: a box of the backbone's input size at
+        a multiple of the stride has exactly the maps of an image of its own.
         """
         bottom, right = (-n % STEP for n in image.shape[-2:])
-        maps = self.backbone.maps(pad(image.unsqueeze(0), (0, right, 0, bottom), mode="replicate"))
-        step, _ = self.backbone.grid()
+        layer = self.backbone.map_layers[-1]
+        maps = self.backbone.maps(pad(image.unsqueeze(0), (0, right, 0, bottom), mode="replicate"), layer)
+        step, _ = self.backbone.grid(layer)
         inclusive = boxes - boxes.new_tensor([0, 0, step, step])
         return roi_max_pool(maps, inclusive, self.backbone.window, 1 / step)
 

@@ -8,14 +8,14 @@ from torch.nn.functional import interpolate, pad
 from torch.optim.swa_utils import update_bn
 
 from codial.data.datasets.voc import IGNORE_INDEX
-from codial.models import Backbone
+from codial.models import TransferBackbone
 
 STEP = 32  # images are padded to multiples of it, pixels
-MIN_SIDE = 64  # images are padded to at least this; the classic AlexNet has no conv5 for less, pixels
+MIN_SIDE = 64  # images are padded to at least this; the classic AlexNet has no last maps for less, pixels
 
 
 class Fcn(nn.Module):
-    """Fully convolutional network (Long, Shelhamer and Darrell, CVPR 2015) with a 1 x 1 convolution on fc7.
+    """Fully convolutional network (Long, Shelhamer and Darrell, CVPR 2015) with a 1 x 1 convolution on the last layer.
 
     Scores are interpolated bilinearly to pixels, each score at the center of its receptive field. The last layer is
     initialized with zeros.
@@ -26,7 +26,7 @@ class Fcn(nn.Module):
         zoom: factor by which images are resized first.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, zoom: float = 1.0) -> None:
+    def __init__(self, backbone: TransferBackbone, classes: int, zoom: float = 1.0) -> None:
         super().__init__()
         self.backbone, self.zoom = backbone, zoom
         self.score = nn.Conv2d(backbone.feature_dim, classes, 1)
@@ -43,8 +43,9 @@ class Fcn(nn.Module):
         """
         sides = sides or (images.shape[-2], images.shape[-1])
         bottom, right = (max(MIN_SIDE - n, -n % STEP) for n in images.shape[-2:])
-        scores = self.score(self.backbone.maps(pad(images, (0, right, 0, bottom), mode="replicate"), "fc7"))
-        step, first = self.backbone.grid("fc7")
+        last = self.backbone.layers[-1]
+        scores = self.score(self.backbone.maps(pad(images, (0, right, 0, bottom), mode="replicate"), last))
+        step, first = self.backbone.grid(last)
         rows, columns = (
             _interpolation_matrix(cells, pixels, step / zoom, (first + 0.5) / zoom - 0.5, scores)
             for cells, pixels in zip(scores.shape[-2:], sides, strict=True)

@@ -27,7 +27,7 @@ from codial.evaluate.features import backbone_of
 from codial.evaluate.metrics.iou import confusion_matrix, iou_by_class
 from codial.evaluate.transfer.fcn import STEP, Fcn, crop
 from codial.evaluate.transfer.report import TransferReport, mean_over_classes
-from codial.models import Backbone
+from codial.models import Backbone, require_transfer
 from codial.runs.run import Run
 
 NAME = "transfer-voc2012-segmentation"
@@ -61,7 +61,7 @@ class SegmentationConfig:
     def describe(self) -> str:
         """Return the protocol in a sentence."""
         return (
-            "fully convolutional, fc6 and fc7 as convolutions, bilinear to pixels, all layers fine-tuned; batch norm"
+            "fully convolutional, dense layers as convolutions, bilinear to pixels, all layers fine-tuned; batch norm"
             f" by batch statistics in training, by those of {_STATISTICS_BATCHES} batches of crops in evaluation;"
             f" {self.steps:,} steps of {self.batch} crops of {self.crop} pixels, scaled {self.scales[0]:g} to"
             f" {self.scales[1]:g}, mirrored, at {self.zoom:g} times the images' size; SGD with momentum"
@@ -117,14 +117,16 @@ def segment(
         device: device of a run's backbone; "auto" is a GPU if there is one.
 
     Raises:
-        CodialError: there are no images, a file is missing or damaged, or the loss becomes NaN or infinite.
+        CodialError: the backbone is no AlexNet, there are no images, a file is missing or damaged, or the loss becomes
+            NaN or infinite.
     """
     config = config or SegmentationConfig()
+    backbone = require_transfer(backbone_of(source, device), "Segmentation")
     if not train or not test:
         raise CodialError(
             f"There are {len(train)} training and {len(test)} test images; expected at least one of each."
         )
-    net = Fcn(deepcopy(backbone_of(source, device)), len(NAMES), config.zoom)
+    net = Fcn(deepcopy(backbone), len(NAMES), config.zoom)
     net.to(next(net.backbone.parameters()).device)
     losses = fine_tune(net, train, config, progress)
     counts, examples = evaluate(net, test, progress)

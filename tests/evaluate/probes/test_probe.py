@@ -18,7 +18,8 @@ from codial.errors import CodialError
 from codial.evaluate.features import layer_features
 from codial.evaluate.probes.cached import fit, group_layers, standardize
 from codial.evaluate.probes.targets import Labels, Tags
-from codial.models import CONV_LAYERS, AlexNet
+from codial.models import AlexNet
+from codial.models.alexnet import CONV_LAYERS
 from codial.training.monitors import knn_accuracy
 
 CACHED = sys.modules["codial.evaluate.probes.cached"]
@@ -428,7 +429,6 @@ def test_description_has_all_settings():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"layers": ()},
         {"seeds": ()},
         {"epochs": 0},
         {"batch": 0},
@@ -441,7 +441,7 @@ def test_description_has_all_settings():
 def test_invalid_protocol_raises(wrong):
     with pytest.raises(
         CodialError,
-        match=r"expected at least one layer, seed, epoch|pool is 'mean'; expected avg or max|'fp8'; expected auto, b",
+        match=r"expected at least one seed, epoch|pool is 'mean'; expected avg or max|'fp8'; expected auto, b",
     ):
         ProbeConfig(**wrong)
 

@@ -15,7 +15,8 @@ from codial.evaluate.probes.crops import center_crops, random_crops
 from codial.evaluate.probes.online import LayerClassifier
 from codial.evaluate.probes.targets import Labels
 from codial.evaluate.probes.zhang_globstat import average_pool
-from codial.models import CONV_LAYERS, AlexNet
+from codial.models import AlexNet
+from codial.models.alexnet import CONV_LAYERS
 
 SHORT = {"zhang": ZhangProbe(steps=60, batch=64, seeds=(0, 1)), "globstat": GlobStatProbe(epochs=10, seeds=(0, 1))}
 
@@ -250,8 +251,6 @@ def test_descriptions_have_all_settings():
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
-        (ZhangProbe, {"layers": ("fc7",)}, r"layers are fc7; expected some of conv1, conv2"),
-        (ZhangProbe, {"layers": ()}, r"layers are none"),
         (ZhangProbe, {"steps": 0}, r"at least one seed, step and image per batch"),
         (GlobStatProbe, {"epochs": 0}, r"at least one seed, epoch and image per batch"),
         (GlobStatProbe, {"seeds": ()}, r"at least one seed"),
@@ -266,3 +265,9 @@ def test_descriptions_have_all_settings():
 def test_invalid_settings_raise(kind, wrong, message):
     with pytest.raises(CodialError, match=message):
         kind(**wrong)
+
+
+@pytest.mark.parametrize("kind", [ZhangProbe, GlobStatProbe])
+def test_a_layer_without_maps_is_refused(kind, backbone, few):
+    with pytest.raises(CodialError, match=r"layers are fc7; expected some of conv1, .*, conv5, whose activations are"):
+        probe(backbone, few, few, kind(layers=("fc7",)), progress=False)

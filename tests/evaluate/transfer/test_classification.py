@@ -11,7 +11,8 @@ from codial.data import ImageSet
 from codial.errors import CodialError
 from codial.evaluate.transfer import ClassificationConfig, classify
 from codial.evaluate.transfer.classification import NAME, class_precisions, fit
-from codial.models import LAYERS, build_backbone
+from codial.models import build_backbone
+from codial.models.alexnet import LAYERS
 
 NAMES = ("red", "green", "blue", "never")
 
@@ -121,7 +122,7 @@ def test_invalid_input_raises(backbone, few):
         classify(backbone, good, few, good)
     with pytest.raises(CodialError, match=r"The classes differ: .*'never'.* in shapes, .*'often'"):
         classify(backbone, good, good, tagged(10, 1, (*NAMES[:3], "often")))
-    with pytest.raises(CodialError, match=rf"layer is 'fc8'; expected one of {', '.join(LAYERS)}"):
-        ClassificationConfig(layer="fc8")
+    with pytest.raises(CodialError, match=rf"Layers are \['fc8'\]; expected some of {', '.join(LAYERS)}"):
+        classify(backbone, good, good, good, ClassificationConfig(layer="fc8"))
     with pytest.raises(CodialError, match=r"c_values above 0"):
         ClassificationConfig(c_values=(0.0, 1.0))

@@ -47,7 +47,7 @@ def test_boxes_at_multiples_of_the_stride_are_exact_regions(place):
 def test_a_bright_spot_activates_its_cell(x, y, cell, monkeypatch):
     """The box [64, 128) has four cells per side; the maps are averages of 16 x 16 pixels."""
     net, image = detector(), torch.zeros(3, 160, 192)
-    monkeypatch.setattr(net.backbone, "maps", lambda images: avg_pool2d(images, 16))
+    monkeypatch.setattr(net.backbone, "maps", lambda images, layer: avg_pool2d(images, 16))
     image[:, y : y + 8, x : x + 8] = 1
     window = net.windows(image, torch.tensor([[64.0, 64, 128, 128]]))[0].sum(0)
     assert divmod(int(window.argmax()), 4) == cell

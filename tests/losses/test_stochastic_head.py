@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import softplus
 
-from codial.models import StochasticHead, to_gaussian
+from codial.losses import StochasticHead, to_gaussian
 
 
 def test_the_first_half_is_the_mean_and_the_second_the_std():
@@ -29,3 +29,16 @@ def test_the_head_is_one_linear_layer(generator):
     torch.testing.assert_close(mu, raw[:, :5])
     torch.testing.assert_close(sigma, softplus(raw[:, 5:]) + 1e-7)
     assert sum(p.numel() for p in StochasticHead(4096, 64).parameters()) == 4096 * 128 + 128
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+def test_an_mlp_has_a_hidden_layer_with_batch_norm(bottleneck, generator):
+    head, features = StochasticHead(12, 5, "mlp", bottleneck), torch.randn(8, 12, generator=generator)
+    mu, sigma = head(features)
+    linear, norm, _ = head.hidden
+    hidden = linear(features)
+    hidden = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + norm.eps).sqrt()
+    raw = head.linear(hidden.clamp_min(0))
+    torch.testing.assert_close(mu, raw[:, :5])
+    assert mu.shape == (8, 5)
+    assert (sigma is not None) == bottleneck

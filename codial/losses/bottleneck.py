@@ -1,42 +1,11 @@
-"""Bounds on mutual information and the information bottleneck, in nats.
+"""The information bottleneck: the symmetrized divergence of Gaussian codes, in nats, and the schedule of its weight.
 
-Equations are those of CODIAL (arXiv 2108.08562). The bound is the Jensen-Shannon bound of Deep InfoMax (arXiv
-1808.06670); the bottleneck is the symmetrized divergence of Multi-View Information Bottleneck (arXiv 2002.07017).
+It is that of Multi-View Information Bottleneck (arXiv 2002.07017); equations are those of CODIAL (arXiv 2108.08562).
 """
 
-import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-from torch.nn.functional import softplus
-
-TWO_LN2 = 2 * math.log(2)
-
-
-def js_bound(joint: Tensor, marginal: Tensor) -> Tensor:
-    """Compute the Jensen-Shannon bound on mutual information from the scores of a critic (equation 4).
-
-    With the optimal critic it is twice the Jensen-Shannon divergence between the joint distribution and the product of
-    the marginals: between 0 (independent) and 2 ln 2 = 1.386 (one determines the other). It is the paper's form plus
-    2 ln 2, which has the same gradient, so that 0 is the value of a critic that scores all pairs 0.
-
-    Args:
-        joint: scores of positive pairs, any shape, float.
-        marginal: scores of negative pairs, any shape, float.
-
-    Returns:
-        Scalar, nats, at most 2 ln 2; at least float32. Negative for a critic that is worse than a constant 0.
-
-    Example:
-        >>> import torch
-        >>> round(js_bound(torch.zeros(10), torch.zeros(10)).item(), 4)  # an uninformative critic
-        0.0
-        >>> round(js_bound(torch.full((10,), 50.0), torch.full((10,), -50.0)).item(), 4)  # 2 ln 2
-        1.3863
-    """
-    dtype = torch.promote_types(joint.dtype, torch.float32)
-    return TWO_LN2 - softplus(-joint.to(dtype)).mean() - softplus(marginal.to(dtype)).mean()
 
 
 def symmetrised_kl(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> Tensor:

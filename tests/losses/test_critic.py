@@ -1,8 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
-from codial.models import Critic
+from codial.errors import CodialError
+from codial.losses import CosineCritic, Critic
+from codial.losses import critic as critics
 
 
 @pytest.fixture
@@ -47,3 +50,23 @@ def test_parameters_and_initialization_are_those_of_one_perceptron(critic):
     # torch's default for a linear layer with 2 Z inputs: uniform within 1 / sqrt(2 Z).
     for half in (critic.left.weight, critic.right.weight):
         assert 0.9 * 12**-0.5 < half.abs().max() <= 12**-0.5
+
+
+@pytest.mark.parametrize("critic", [Critic(6, hidden=20), CosineCritic(0.5)])
+def test_the_matrix_has_the_scores_of_all_pairs(critic, generator):
+    left, right = torch.randn(4, 6, generator=generator), torch.randn(3, 6, generator=generator)
+    matrix = critic.matrix(critic.left(left), critic.right(right))
+    expected = torch.stack([torch.stack([critic(a, b) for a in left]) for b in right])
+    torch.testing.assert_close(matrix, expected)
+
+
+def test_a_matrix_that_is_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(critics, "MAX_MATRIX", 3 * 4 * 20 - 1)
+    message = r"^The critic would score 3 x 4 pairs of views with 20 hidden units.*train.batch"
+    with pytest.raises(CodialError, match=message):
+        Critic(6, hidden=20).matrix(torch.zeros(4, 20), torch.zeros(3, 20))
+
+
+def test_cosines_are_those_of_torch(generator):
+    a, b = torch.randn(2, 5, 6, generator=generator)
+    torch.testing.assert_close(CosineCritic(0.2)(a, b), cosine_similarity(a, b) / 0.2)
