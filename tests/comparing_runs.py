@@ -1,5 +1,6 @@
 """Helpers to train quietly, stop after a step, and compare two runs."""
 
+import sys
 import threading
 
 import torch
@@ -36,13 +37,16 @@ def assert_same_checkpoint(path, other_path):
 
 
 def stop_after(step):
-    """Return an event that stops a run after a number of steps: it is set from the (step + 1)-th check on."""
+    """Return an event that stops a run after a number of steps: it is set from the (step + 1)-th check on.
+
+    Only the checks between two steps count, not those within monitors.
+    """
     stop = threading.Event()
     checks = 0
 
     def is_set():
         nonlocal checks
-        checks += 1
+        checks += sys._getframe(1).f_code.co_name == "_stopped"
         return checks > step
 
     stop.is_set = is_set

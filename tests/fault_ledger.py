@@ -25,11 +25,12 @@ MARKERS = ("faults", "numbers")
 class Ledger:
     """Counts by kind of fault and file."""
 
-    NAMES = ("faults", "files")
+    NAMES = ("faults", "files", "layouts")
 
     def __init__(self):
         self.faults = defaultdict(Counter)  # injected, survived
         self.files = defaultdict(Counter)  # tried, read, refused, crashes
+        self.layouts = defaultdict(Counter)  # tried, read, refused, crashes, silently wrong
 
     def counts(self):
         """Return all counts as plain dictionaries."""
@@ -47,6 +48,22 @@ class Ledger:
         self.faults[kind]["injected"] += 1
         yield
         self.faults[kind]["survived"] += 1
+
+    def layout(self, kind, read):
+        """Count a folder as read, refused with a CodialError, silently wrong (`read` fails an assertion) or a crash."""
+        counts = self.layouts[kind]
+        outcome = "crashes"
+        try:
+            read()
+            outcome = "read"
+        except CodialError:
+            outcome = "refused"
+        except AssertionError:
+            outcome = "silently wrong"
+            raise
+        finally:
+            counts.update(("tried", outcome))
+        return outcome
 
     def file(self, kind, read):
         """Count a file as read, refused with a CodialError, or a crash, such as too much time or memory."""
@@ -151,6 +168,7 @@ def summarize(ledger, passed, failed):
     parts = {
         "faults": (faults, ("injected", "survived")),
         "files": (ledger.files, ("tried", "read", "refused", "crashes")),
+        "layouts": (ledger.layouts, ("tried", "read", "refused", "crashes", "silently wrong")),
         "numbers": (numbers, ("tests", "passed")),
     }
     return {name: with_totals(*part) for name, part in parts.items()}

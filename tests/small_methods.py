@@ -6,8 +6,8 @@ import codial
 from codial.config import ModelConfig
 
 SMALL = {
-    "codial": {"z_dim": 8, "critic_hidden": 16},
-    "codial-infonce": {"z_dim": 8},
+    "codial": {"z_dim": 8},
+    "codial-js": {"z_dim": 8, "critic_hidden": 16},
     "codial-split": {"critic_hidden": 16},
     "codial-decoupled": {"z_dim": 8, "critic_hidden": 16},
     "decouple": {"dims": 8, "negatives": 8},

@@ -48,7 +48,7 @@ def output_text(notebook):
 
 
 def test_notebooks_have_distinct_numbers():
-    assert len(NOTEBOOKS) == 11
+    assert len(NOTEBOOKS) == 12
     assert all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in NOTEBOOKS)
     assert len({path.name[:2] for path in NOTEBOOKS}) == len(NOTEBOOKS)
 
@@ -90,6 +90,15 @@ def test_parameters_are_typed_literals_with_help(path):
         assert "=" not in str(value), parameter
         assert parameter["inferred_type_name"] == ast.unparse(node.annotation)
         assert parameter["help"], parameter
+
+
+@every_notebook
+def test_parameters_are_checked_by_the_next_code_cell(path):
+    notebook = load(path)
+    cells = code_cells(notebook)
+    after = cells[cells.index(tagged(notebook, "parameters")[0]) + 1]
+    assert after.source.startswith("p = checked(")
+    assert "globals()" in after.source
 
 
 @every_notebook

@@ -2,6 +2,7 @@
 
     python -m tools.run_notebooks run [NAME ...] [--out DIR]      executed copies, by default in runs/notebooks/
     python -m tools.run_notebooks refresh [NAME ...]              the notebooks themselves
+    python -m tools.run_notebooks tidy [NAME ...]                 only tidies them, and fails if one was not tidy
 
 A NAME is a notebook's number, title or file: 03, pretrain, 03_pretrain, notebooks/03_pretrain.ipynb.
 """
@@ -112,6 +113,28 @@ def refresh(
     return executions
 
 
+def tidy(folder: Path = FOLDER, names: Iterable[str] = ()) -> list[Path]:
+    """Remove what differs between executions or machines from notebooks, in place, without running them.
+
+    Args:
+        folder: folder of the notebooks.
+        names: notebooks to tidy; all if empty.
+
+    Returns:
+        The notebooks that were changed.
+
+    Raises:
+        CodialError: a name is unknown.
+    """
+    changed = []
+    for path in find(folder, names):
+        before = path.read_text(encoding="utf-8")
+        nbformat.write(clean(nbformat.reads(before, as_version=4)), path)
+        if path.read_text(encoding="utf-8") != before:
+            changed.append(path)
+    return changed
+
+
 def run_one(path: Path, out: Path) -> Execution:
     """Execute one notebook in its own folder; errors are reported in the returned execution."""
     path = path.resolve()
@@ -215,10 +238,14 @@ def table(executions: Sequence[Execution]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 1 if a notebook failed, 2 for a usage error, 130 for Ctrl-C."""
+    """Run the command line; the exit code is 0, 1 if a notebook failed or wasn't tidy, 2 for usage, 130 for Ctrl-C."""
     options = _parser().parse_intermixed_args(arguments)  # names may follow options
     command = refresh if options.action == "refresh" else run_all
     try:
+        if options.action == "tidy":
+            changed = tidy(options.folder, options.names)
+            print("\n".join(f"Tidied {_relative(path)}" for path in changed) or "All notebooks are tidy.")
+            return int(bool(changed))
         executions = command(options.folder, options.out, options.names)
     except CodialError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -231,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.run_notebooks", description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["run", "refresh"], help="write executed copies, or refresh in place")
+    parser.add_argument("action", choices=["run", "refresh", "tidy"], help="copies, in place, or without running")
     parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks, such as 03 or 03_pretrain (default: all)")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="of the copies (runs/notebooks)")
     parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="of the notebooks (notebooks)")

@@ -36,8 +36,9 @@ def data(
     says where to get the others; after an interruption, complete files are kept.
 
     `check` reads all images of a data set or of a folder and prints the number of images, the classes, and files that
-    are missing or damaged; the exit code is then 2. A folder may have one sub-folder per class, and train/ and test/
-    above them.
+    are missing or damaged; the exit code is then 2. Of a folder it first prints how it is understood: splits, classes,
+    what is passed over and why, and copies. 'FOLDER#splits', 'FOLDER#classes' and 'FOLDER#subfolders' choose where
+    there are two readings.
     """
     from codial.data.registry import PREFIX, SETS, data_sets, describe, splits_of
     from codial.data.registry import data_root as folder_of_sets
@@ -51,7 +52,7 @@ def data(
     if name.startswith(PREFIX):
         return _read(name, splits_of(name), data_root)
     if name not in data_sets():
-        return _read(name, ("train", "test"), data_root)
+        return _check_folder(name, data_root)
     if action == "get" and name in SETS:  # a registered one gets its files when it is read
         from codial.data.download import get
 
@@ -72,6 +73,16 @@ def _check(name: str, root: Path | None) -> int:
     code = _read(name, [split for split, lines in by_split.items() if not lines], root)
     damaged = any(lines and not is_absent(lines) for lines in by_split.values())
     return FAILED if damaged else code
+
+
+def _check_folder(source: str, root: Path | None) -> int:
+    """Print how a folder is understood, then what each of its splits holds, or all of it if it has none."""
+    from codial.data.datasets.image_folder import report, split_folders
+    from codial.data.registry import as_folder
+
+    as_folder(source)
+    print("".join(f"{line}\n" for line in report(source, _MAX_CLASSES, compare=True)))
+    return _read(source, split_folders(source) or ("all",), root)
 
 
 def _print_problems(split: str, state: str, lines: Sequence[str]) -> None:

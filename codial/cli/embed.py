@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import codial
-from codial.cli.inputs import load_images
+from codial.cli.inputs import default_split, load_images
 from codial.cli.options import DataRoot, Device, Layer, Limit, Quiet, Run
 from codial.cli.output import plotting, require_writable, write_file
 from codial.runs.summary import require_run
@@ -32,7 +32,10 @@ def embed(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Data set or folder.", show_default="the run's data set")
     ] = None,
-    split: Annotated[str, typer.Option(metavar="SPLIT", help="Split of the images.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SPLIT", help="Split of the images.", show_default="test; of a folder without splits all"),
+    ] = None,
     limit: Limit = None,
     data_root: DataRoot = None,
     device: Device = "auto",
@@ -50,6 +53,7 @@ def embed(
 
     backbone = backbone_of(opened, device).eval()
     layer = layer or backbone.layers[-1]
+    split = split or default_split(data or opened.config.data.source, "test")
     images = load_images(opened, data, split, limit, data_root)
     features = codial.features(backbone, images, layer, progress=not quiet).cpu()
     name = opened.config.name

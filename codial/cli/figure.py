@@ -92,8 +92,8 @@ def _pairs(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
 def _neighbors(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
     if not runs:
         raise CodialError("Figure 4 needs runs with weights; `codial sweep figure4/photos` trains the paper's.")
-    from codial.data.base import stratified_indices
     from codial.evaluate.features import backbone_of
+    from codial.evaluate.retrieval import queries_to_show
     from codial.plots.retrieval import neighbor_rows
 
     source = settings.data or next(iter(runs.values())).config.data.source
@@ -104,9 +104,7 @@ def _neighbors(runs: "dict[str, Run]", settings: _Settings) -> "Figure":
         name: codial.retrieve(backbone_of(run, settings.device), gallery, queries, progress=settings.progress)
         for name, run in runs.items()
     }
-    return neighbor_rows(
-        queries, gallery, results, stratified_indices(queries.labels, settings.rows, settings.seed).tolist()
-    )
+    return neighbor_rows(queries, gallery, results, queries_to_show(queries, settings.rows, settings.seed))
 
 
 _FIGURES: "dict[int, Callable[[dict[str, Run], _Settings], Figure]]" = {2: _pipeline, 3: _pairs, 4: _neighbors}

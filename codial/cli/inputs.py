@@ -48,6 +48,8 @@ class LabeledData(NamedTuple):
     def load(self, run: "Run") -> "tuple[Dataset, Dataset]":
         """Return training and test images; their default is the data set of a run, at the run's image size."""
         train = load_images(run, self.train, self.train_split, self.limit, self.root)
+        if (self.test or self.train, self.test_split) == (self.train, self.train_split):
+            return train, train
         return train, load_images(run, self.test or self.train, self.test_split, self.limit, self.root)
 
 
@@ -55,6 +57,13 @@ def load_images(run: "Run", source: str | None, split: str, limit: int | None, r
     """Return images of a data set or a folder, or of the run's data set at its image size if `source` is None."""
     size = run.config.data.size if source is None else None
     return codial.load_images(source or run.config.data.source, split, root=root, size=size, limit=limit)
+
+
+def default_split(source: str, split: str) -> str:
+    """Return the split to use where none is given: all of a folder without sub-folders for splits, else `split`."""
+    from codial.methods.own_images import has_held_out, is_own_folder
+
+    return "all" if is_own_folder(source) and not has_held_out(source) else split
 
 
 def parse_changes(changes: Sequence[str] | None, device: str = "auto") -> dict[str, str]:

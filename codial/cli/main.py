@@ -31,7 +31,9 @@ from codial.cli import (
 )
 from codial.cli.output import FAILED, INTERRUPTED, OK, print_error
 from codial.errors import CodialError
+from codial.utils.machine_errors import explain_machine_error
 from codial.utils.plugins import import_file
+from codial.utils.signals import interrupted_by_signals
 
 _COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "pretrain": (pretrain.pretrain, pretrain.EXAMPLES),
@@ -59,7 +61,10 @@ To begin with, on the photographs that come with the package:
   codial pretrain random/photos      # the same network, untrained
   codial probe runs/photos/codial runs/photos/random
 
-`codial COMMAND --help` explains a command and gives examples."""
+`codial COMMAND --help` explains a command and gives examples.
+
+Exit codes: 0 done; 2 failed, with a message; 130 stopped by Ctrl-C, SIGTERM,
+SIGUSR1 and the like, or by a time limit: the same command continues."""
 _COMPLETION = "_CODIAL_COMPLETE"  # set by the shell that asks for completions
 
 # The class of all usage errors; Typer exports only this subclass.
@@ -114,12 +119,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; those of the process if None. Without any, the help is printed.
 
     Returns:
-        0 for success, 2 after an error that was printed as one message, 130 after Ctrl-C.
+        0 for success, 2 after an error that was printed as one message, 130 after Ctrl-C, SIGTERM, SIGUSR1 and the
+        like (`codial.utils.signals`), or a time limit; the same command continues then.
     """
+    _open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if _COMPLETION in os.environ:
         app(arguments, prog_name="codial")
-    with _printed_warnings():
+    with _printed_warnings(), interrupted_by_signals():
         try:
             code = _run([*arguments])  # which are consumed
             sys.stdout.flush()
@@ -134,8 +141,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             message = error.format_message()
             print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`.")
         except (CodialError, OSError) as error:
-            print_error(error)
+            print_error(explain_machine_error(error) or error)
+        except Exception as error:
+            if not (message := explain_machine_error(error)):
+                raise
+            print_error(message)
         return FAILED
+
+
+def _open_closed_streams() -> None:
+    """Write to nowhere what would go to a stream that the shell has closed (`>&-`), for which Python has None."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, until the process ends
 
 
 def _run(arguments: list[str]) -> int:

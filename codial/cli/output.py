@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ from codial.utils.atomic_io import write_atomic
 if TYPE_CHECKING:
     from codial.experiments.sweep import SweepResult
 
-OK, FAILED, INTERRUPTED = 0, 2, 130  # exit codes; 130 is what shells report for Ctrl-C
+OK, FAILED, INTERRUPTED = 0, 2, 130  # exit codes; 130 is what shells report for Ctrl-C, and stands for all signals
 
 
 def print_error(message: Any) -> None:
-    """Print one message, as `codial: MESSAGE` in one line, to stderr."""
-    print(f"codial: {' '.join(str(message).split())}", file=sys.stderr)
+    """Print one message, as `codial: MESSAGE` in one line, to stderr, unless nothing can be written there."""
+    with suppress(OSError):
+        print(f"codial: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
 @contextmanager

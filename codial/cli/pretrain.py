@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,14 @@ import typer
 import codial
 from codial.cli.inputs import parse_changes
 from codial.cli.options import Changes, DataRoot, Device, Quiet
-from codial.cli.output import INTERRUPTED, OK
+from codial.cli.output import OK
+from codial.cli.run_messages import Announcement, print_layout, print_state
 from codial.config import RECIPES, Config, flatten, from_dict
 from codial.config.preset_names import split_preset
+from codial.config.registry import DEFAULT as DEFAULT_METHOD
 from codial.config.registry import methods
+from codial.data.folders.source import parse_folder
+from codial.data.registry import name_of
 from codial.errors import CodialError
 from codial.runs.summary import summarize
 from codial.utils.text_table import format_table
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from codial.methods import Method
 
 EXAMPLES = """\
+  codial pretrain ~/images                # your own, with or without classes
   codial pretrain --list                  # methods, variants and recipes
   codial pretrain codial/photos --show    # all settings that --set can change
   codial pretrain codial/photos --set train.epochs=2 --out runs/quick
@@ -33,10 +39,13 @@ EXAMPLES = """\
 
 def pretrain(
     source: Annotated[
-        str | None, typer.Argument(metavar="PRESET|CONFIG.json", help="Name of a preset, or a file of settings.")
+        str | None,
+        typer.Argument(
+            metavar="FOLDER|PRESET|CONFIG.json", help="Folder of images, name of a preset, or a file of settings."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run folder.", show_default="runs/RECIPE/METHOD")
+        Path | None, typer.Option(metavar="DIR", help="Run folder.", show_default="runs/RECIPE/METHOD, or runs/FOLDER")
     ] = None,
     changes: Changes = None,
     list_presets: Annotated[
@@ -53,8 +62,12 @@ def pretrain(
 ) -> int:
     """Train a network without labels.
 
-    The run folder is written during training. Ctrl-C finishes the current step and saves; the same command resumes,
-    and returns at once when the run is finished.
+    FOLDER is trained on with the preset codial/photos. Without sub-folders for splits (train, test, val) all its
+    images are used, in as many epochs as the preset's number of views takes. So are folders that --set data.source
+    names; an own train.epochs counts as it is.
+
+    The run folder is written during training. Ctrl-C, SIGTERM, SIGUSR1 and the like finish the current step and save;
+    the same command resumes, and returns at once when the run is finished.
 
     A preset is METHOD[-VARIANT]/RECIPE. Methods are codial and those that it is compared with (`--list`); supervised
     and random (untrained) are references. The recipes photos, short and cifar10 are for a laptop, brief, recommended
@@ -64,37 +77,65 @@ def pretrain(
         print(_preset_tables())
         return OK
     if source is None:
-        raise CodialError("PRESET or CONFIG.json is missing; `codial pretrain --list` shows the presets.")
+        raise CodialError("FOLDER, PRESET or CONFIG.json is missing; `codial pretrain --list` shows the presets.")
     settings: dict[str, Any] = parse_changes(changes, device)
     if loggers:
         settings["train.loggers"] = loggers
-    config = codial.override(_read_config(source), settings)
+    config = _config(source, settings)
     if show:
         print("\n".join(f"{key} = {value}" for key, value in flatten(config)))
         return OK
-    out = out or Path("runs", *reversed(config.name.split("/")))
-    run = codial.pretrain(config, out, root=data_root, progress=not quiet)
-    return _print_state(run.folder) if os.environ.get("RANK", "0") == "0" else OK  # under torchrun, the first process
+    if not quiet and os.environ.get("RANK", "0") == "0":
+        print_layout(config.data.source)
+    say = Announcement()
+    callbacks: dict[str, Any] = {} if quiet else {"on_start": say.start, "on_log": say.log}
+    run = codial.pretrain(config, out or _default_folder(config), root=data_root, progress=not quiet, **callbacks)
+    return print_state(run.folder) if os.environ.get("RANK", "0") == "0" else OK  # under torchrun, the first process
 
 
-def _print_state(folder: Path) -> int:
-    """Print how far a run is and what to do next, and return the exit code."""
-    run = summarize(folder)
-    print(f"{folder}: {run.state}; best kNN {run.best_percent('knn')}, best quick probe {run.best_percent('probe')}")
-    if run.status == "unfinished":
-        print("Saved. The same command resumes, with the same results as without the interruption.")
-        return INTERRUPTED
-    print(f"Next: codial probe {shlex.quote(str(folder))}")
-    return OK
-
-
-def _read_config(source: str) -> Config:
-    """Return the config of a preset or of a JSON file."""
-    if not source.endswith(".json"):
-        if Path(source).is_dir():
-            raise CodialError(f"{source} is a folder; expected a preset or a JSON file, such as a run's config.json.")
+def _config(source: str, settings: dict[str, Any]) -> Config:
+    """Return the config of a folder of images, a preset or a JSON file, with changed settings."""
+    if source.endswith(".json"):
+        return codial.override(_read_json(source), settings)
+    try:
         split_preset(source)  # before methods are imported
-        return codial.preset(source)
+    except CodialError as error:
+        _require_folder(source, error)
+        if "data.source" in settings:
+            raise CodialError(f"Either {source} or --set data.source={settings['data.source']}, not both.") from error
+        source, settings = "", settings | {"data.source": source}
+    from codial.methods.own_images import DEFAULT, is_own_folder, preset_for_folder
+
+    source = source or DEFAULT
+    if is_own_folder(settings.get("data.source", "")):
+        return preset_for_folder(settings["data.source"], source, settings)
+    return codial.override(codial.preset(source), settings)
+
+
+def _require_folder(source: str, error: CodialError) -> None:
+    """Check that what is not the name of a preset is a folder of images.
+
+    Args:
+        source: as it was typed.
+        error: the error of an unknown preset.
+
+    Raises:
+        CodialError: it is a run, a file or nothing that exists.
+    """
+    path = parse_folder(source).path
+    if (path / "config.json").exists():
+        file = shlex.quote(str(path / "config.json"))
+        raise CodialError(f"{source} is a run; `codial pretrain {file} --out {shlex.quote(source)}` resumes it.")
+    if path.is_dir():
+        return
+    if path.exists() or source.startswith((".", "~", "/")) or source.count("/") > 1 or source.endswith("/"):
+        fault = "is a file" if path.exists() else "does not exist"
+        raise CodialError(f"{source} {fault}; expected a folder of images, a preset or a run's config.json.")
+    raise CodialError(f"{error} Nor is there a folder {source}.") from error
+
+
+def _read_json(source: str) -> Config:
+    """Return the config of a JSON file."""
     try:
         values = json.loads(Path(source).read_text())
     except OSError as error:
@@ -102,6 +143,25 @@ def _read_config(source: str) -> Config:
     except (ValueError, RecursionError) as error:
         raise CodialError(f"{source} is not JSON ({error}); a run's config.json shows the form.") from error
     return from_dict(values)
+
+
+def _default_folder(config: Config) -> Path:
+    """Return the folder of a run: runs/RECIPE/METHOD, or for a folder of images runs/NAME, with a number if need be."""
+    from codial.methods.own_images import is_own_folder
+
+    head, _, recipe = config.name.partition("/")
+    if not is_own_folder(config.data.source):
+        return Path("runs", recipe, head) if recipe else Path("runs", head)
+    name = (name_of(config.data.source) or "images") + (f"-{head}" if head != DEFAULT_METHOD else "")
+    folders = (Path("runs", f"{name}-{number}" if number > 1 else name) for number in count(1))
+    return next(folder for folder in folders if not folder.exists() or _is_trained_on(folder, config.data.source))
+
+
+def _is_trained_on(folder: Path, source: str) -> bool:
+    try:
+        return summarize(folder).source == source
+    except CodialError:
+        return False
 
 
 def _preset_tables() -> str:
@@ -138,5 +198,5 @@ def _variants(methods: "dict[str, type[Method]]") -> list[list[str]]:
         plain = dict(flatten(base))
         for variant, entry in method.variants.items():
             changed = (f"{key}={value}" for key, value in flatten(entry.change(base)) if plain[key] != value)
-            rows.append([f"{name}-{variant}", ", ".join(changed)])
+            rows.append([f"{name}-{variant}", ", ".join(changed) or "none; it changes METHOD/photos alone"])
     return rows

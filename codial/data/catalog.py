@@ -27,10 +27,11 @@ class Entry:
         module: The module that reads it, with `read(root, split, ...)` and `problems(root, split)`.
         splits: The splits that `load_images` takes; "test" stands for "val" where `required` lacks it.
         folder: The official folder, below the data root.
-        required: For each split, paths below the folder that exist where the split does.
+        required: For each split, glob patterns below the folder, each of which matches where the split is there.
         markers: Glob patterns; a root in which one matches is itself the data set's folder, whatever its name.
         image_size: Side in pixels where images have one size and are read into memory; None for image files.
         arguments: Further arguments for the module's functions.
+        nested: Folders below it that may hold all of `required` instead, as archives of others unpack.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry:
     markers: tuple[str, ...] = ()
     image_size: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    nested: tuple[str, ...] = ()
 
     def locate(self, root: Path) -> Path:
         """Return the data set's folder: `root` itself if it is that folder, otherwise the official one below it."""
@@ -55,7 +57,12 @@ class Entry:
         if self.name == "photos":
             return _photos_status(root)
         folder = self.locate(root)
-        present = [split for split, paths in self.required.items() if all((folder / path).exists() for path in paths)]
+        places = [folder, *(folder / name for name in self.nested)]
+        present = [
+            split
+            for split, patterns in self.required.items()
+            if any(all(any(place.glob(pattern)) for pattern in patterns) for place in places)
+        ]
         if present:
             return f"present in {folder}: {', '.join(present)}"
         return f"missing in {folder}; get it with `codial data get {self.name}`, or set CODIAL_DATA"
@@ -151,7 +158,7 @@ ENTRIES = {
             "codial.data.datasets.tiny_imagenet",
             ("train", "val", "test", "unlabeled"),
             "tiny-imagenet-200",
-            {"train": ("train",), "val": ("val/val_annotations.txt",), "unlabeled": ("test/images",)},
+            {"train": ("train",), "val": ("val",), "unlabeled": ("test/images",)},
             ("wnids.txt",),
         ),
         Entry(
@@ -161,7 +168,8 @@ ENTRIES = {
             ("train", "val", "test"),
             "imagenet",
             {"train": ("train",), "val": ("val",)},
-            (f"train/{_WNID}", f"val/{_WNID}"),
+            (f"train/{_WNID}", f"val/{_WNID}", "ILSVRC/Data/CLS-LOC"),
+            nested=("ILSVRC/Data/CLS-LOC",),
         ),
         Entry(
             "places205",
@@ -178,8 +186,8 @@ ENTRIES = {
             "codial.data.datasets.celeba",
             ("train", "val", "test"),
             "celeba",
-            {split: ("list_attr_celeba.txt", "list_eval_partition.txt") for split in ("train", "val", "test")},
-            ("list_attr_celeba.txt",),
+            {split: ("list_attr_celeba.*", "list_eval_partition.*") for split in ("train", "val", "test")},
+            ("list_attr_celeba.*",),
         ),
         _voc(2007, "PASCAL VOC 2007: 20 object classes with boxes and masks", "train", "val", "trainval", "test"),
         _voc(2012, "PASCAL VOC 2012: 20 object classes with boxes and masks", "train", "val", "trainval"),

@@ -1,6 +1,7 @@
 """Download public data sets into their official layouts."""
 
 import shutil
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pooch
 
 from codial.data.catalog import find_entry
 from codial.errors import CodialError
+from codial.utils.progress import progress_bar
 
 _TIMEOUT = 60  # seconds without a byte
 _BLOCK = 2**18  # bytes read at a time
@@ -114,7 +116,8 @@ def _download(file: File, folder: Path) -> Path:
 def _downloader(url: str) -> Callable:
     if url.startswith("https://drive.google.com"):
         return _from_google_drive
-    return pooch.HTTPDownloader(progressbar=True, chunk_size=_BLOCK, timeout=_TIMEOUT)
+    bar = progress_bar(desc="download", total=1, unit="B", unit_scale=True)  # pooch sets the total
+    return pooch.HTTPDownloader(progressbar=bar, chunk_size=_BLOCK, timeout=_TIMEOUT)
 
 
 def _from_google_drive(url: str, output: str, _: object) -> None:
@@ -128,7 +131,7 @@ def _from_google_drive(url: str, output: str, _: object) -> None:
             " mmlab.ie.cuhk.edu.hk/projects/CelebA.html, and unpack them to `celeba/` in the data root."
         ) from error
     try:
-        gdown.download(url, str(output))
+        gdown.download(url, str(output), quiet=not sys.stderr.isatty())
     except Exception as error:  # its classes differ between versions; usually a quota of downloads is exceeded
         raise OSError(error) from error
 

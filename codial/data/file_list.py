@@ -14,6 +14,7 @@ from codial.data.in_memory import ImageSet
 from codial.data.io.decode import decode_all
 from codial.data.on_disk import ImageFiles, printable
 from codial.errors import CodialError
+from codial.utils.devices import free_memory
 
 DEFAULT_SIZE = 96  # pixels a side, enough for 64-pixel crops
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded images; storage="auto" leaves more than that on disk
@@ -78,10 +79,11 @@ def stored(files: ImageFiles, storage: str) -> Dataset:
     """Return images that stay where they are, or decode them all, as `storage` says (see `from_paths`).
 
     Raises:
-        CodialError: No image can be decoded; with `files.strict`, one cannot.
+        CodialError: No image can be decoded; with `files.strict`, one cannot; they take more memory than is free.
     """
     if storage == "files" or (storage == "auto" and len(files) * 3 * files.size**2 > MEMORY_LIMIT):
         return replace(files, strict=files.strict or files.tags is not None)
+    _require_memory(files)
     labels, tags = files.labels, files.tags
     images, reasons = decode_all([files.file(index) for index in range(len(files))], files.size)
     broken = ((path, reason) for path, reason in zip(files.paths, reasons, strict=True) if reason)
@@ -91,6 +93,17 @@ def stored(files: ImageFiles, storage: str) -> Dataset:
         decoded = torch.tensor([not reason for reason in reasons])
         images, labels, tags = images[decoded], labels[decoded], None if tags is None else tags[decoded]
     return ImageSet(files.name, files.split, images, labels, files.classes, skipped, tags)
+
+
+def _require_memory(files: ImageFiles) -> None:
+    """Check that the decoded images fit, since a system or a container kills a process that takes more than it has."""
+    needed, free = len(files) * 3 * files.size**2, free_memory(torch.device("cpu"))
+    if needed > free:
+        raise CodialError(
+            f"The {len(files)} images in {files.folder} take {needed / 2**30:.2f} GiB of memory when decoded to"
+            f" {files.size} px, of which {free / 2**30:.2f} GiB are free. Use fewer images (--limit, data.limit), a"
+            ' smaller size (data.size), codial.load_images(..., storage="files"), or allow the container more memory.'
+        )
 
 
 def _report(skipped: tuple[str, ...], count: int, folder: Path, strict: bool) -> None:

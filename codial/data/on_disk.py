@@ -12,12 +12,12 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from codial.data.base import Dataset, Indices, as_index_tensor, check_labels, check_tags
 from codial.data.checks import check_int
 from codial.data.io.decode import File, decode_into, try_decode
 from codial.errors import CodialError
+from codial.utils.progress import progress_bar
 
 _CHUNK = 256  # images that `check` decodes at a time
 
@@ -78,7 +78,7 @@ class ImageFiles(Dataset):
         """16 hexadecimal digits of the SHA-256 over shape, paths, sizes in bytes, labels, classes, tags; no pixels."""
         digest = hashlib.sha256(repr((len(self), 3, self.size, self.size)).encode())
         files = zip(self.paths, self._sizes_in_bytes(), strict=True)
-        for path, size in tqdm(files, total=len(self), desc="fingerprint", unit=" files", delay=2, leave=False):
+        for path, size in progress_bar(files, total=len(self), desc="fingerprint", unit=" files"):
             digest.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
         digest.update(self.labels.numpy().astype("<i8").data)
         digest.update("\0".join(self.classes).encode("utf-8", "surrogateescape"))
@@ -125,7 +125,7 @@ class ImageFiles(Dataset):
             CodialError: No file can be decoded; with `strict`, one cannot.
         """
         starts = range(0, len(self), _CHUNK)
-        for start in tqdm(starts, desc="decoding", delay=2, disable=not progress, leave=False):
+        for start in progress_bar(starts, desc="decoding", show=progress):
             files = [self.file(index) for index in range(start, min(start + _CHUNK, len(self)))]
             images = np.empty((len(files), 3, self.size, self.size), np.uint8)
             for index, reason in enumerate(decode_into(files, images), start):

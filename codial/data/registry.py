@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from codial.data import download as downloads
 from codial.data.catalog import ENTRIES, Entry, find_entry
 from codial.data.checks import check_int, check_split, unknown_name
+from codial.data.folders.source import absolute, parse_folder
 from codial.data.io.hugging_face import PREFIX, parse_name
 from codial.data.registered import DATASETS
 from codial.errors import CodialError
@@ -86,7 +87,13 @@ def name_of(source: str | Path) -> str:
     """Return the name that the images of a source have, also in reports, without loading them."""
     if isinstance(source, str) and source.startswith(PREFIX):
         return parse_name(source).name
-    return Path(source).name
+    return parse_folder(source).path.name
+
+
+def absolute_source(source: str) -> str:
+    """Return a source such that it means the same in every working directory: a folder with its absolute path."""
+    named = source.startswith(PREFIX) or source in data_sets()
+    return source if named else absolute(source)
 
 
 def describe(name: str, root: str | Path | None = None) -> str:
@@ -178,16 +185,17 @@ def _other_reader(source: str | Path, root: str | Path | None) -> "Callable[...,
                 " data set under another name."
             )
         return partial(import_module("codial.data.datasets.registered").read, source, root=data_root(root))
-    folder = _as_folder(source)
+    folder = as_folder(source)
     return partial(import_module("codial.data.datasets.image_folder").read, folder)
 
 
-def _as_folder(source: str | Path) -> Path:
+def as_folder(source: str | Path) -> Path:
     """Return the path of a folder; a single word that is neither a name nor a folder gets the error about names."""
     if not isinstance(source, str | Path):
         raise CodialError(f"source is {source!r}; expected one of {', '.join(data_sets())}, or the path of a folder.")
-    path = Path(source).expanduser()
-    if source == "" or (isinstance(source, str) and source == path.name and not path.exists()):
-        hint = f"Or the path of a folder of images, or {PREFIX}NAME for a data set of Hugging Face."
+    path = parse_folder(source).path
+    if source == "" or (isinstance(source, str) and "/" not in source and not path.exists()):
+        hint = f"Or the path of a folder of images ({Path.cwd() / source} does not exist), or {PREFIX}NAME for a data"
+        hint += " set of Hugging Face."
         raise unknown_name("data set or folder", source, data_sets(), f"{hint} {DATASETS.how_to_register}")
-    return path
+    return Path(source)

@@ -16,7 +16,8 @@ from codial.evaluate.pretext_saliency import Prediction, predictions
 from codial.evaluate.probes.cached import ProbeConfig
 from codial.evaluate.probes.probe import PROTOCOLS, ProbeReport, probe
 from codial.evaluate.probes.zhang_globstat import GlobStatProbe, ZhangProbe
-from codial.evaluate.retrieval import RetrievalResult, nearest, retrieve
+from codial.evaluate.retrieval import RetrievalResult, max_k, nearest, queries_to_show, retrieve
+from codial.evaluate.view_retrieval import retrieve_views
 
 __all__ = [
     "PROTOCOLS",
@@ -34,12 +35,15 @@ __all__ = [
     "map_aligned",
     "map_features",
     "map_layers",
+    "max_k",
     "mean_average_precision",
     "method_inputs",
     "nearest",
     "predictions",
     "probe",
     "project",
+    "queries_to_show",
     "retrieve",
+    "retrieve_views",
     "trustworthiness",
 ]

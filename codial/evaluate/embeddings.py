@@ -10,14 +10,15 @@ from itertools import product
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from tqdm import tqdm
 
 from codial.data import Dataset
 from codial.errors import CodialError
-from codial.evaluate.features import backbone_of, features, layer_features
-from codial.evaluate.retrieval import nearest
+from codial.evaluate.features import backbone_of, features, layer_features, require_finite
+from codial.evaluate.retrieval import nearest_others
 from codial.models import Backbone
+from codial.models.collapse import collapse_text, feature_std
 from codial.runs.run import Run
+from codial.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,24 @@ class LayerMap:
         trustworthiness: in [0, 1], how far neighbors in the map are neighbors in feature space.
         nearest: [N, k] int64, each image's nearest neighbors in feature space by cosine, without itself.
         similarity: [N, k] float32, their cosine similarities.
+        feature_std: `codial.models.collapse.feature_std` of the features; NaN if it was not computed.
     """
 
     points: Tensor
     trustworthiness: float
     nearest: Tensor
     similarity: Tensor
+    feature_std: float = math.nan
+
+    @property
+    def collapse(self) -> str:
+        """What to call a layer with nearly the same features for all images, with the criterion; otherwise ""."""
+        return collapse_text(self.feature_std)
 
 
+MIN_IMAGES = 4  # of a map
+MAX_EXACT = 10_000  # images up to which trustworthiness uses all; its time and memory grow with their square
+_CHUNK = 1024  # points whose distances to all others are kept in memory at once
 _SKETCH_DIMS = 64  # random projections of a layer in the shared layout; they keep its cosines to about 0.1
 
 
@@ -68,7 +79,7 @@ def map_layers(
     """
     backbone = backbone_of(source, device)
     maps = {}
-    for layer in tqdm(list(layers), desc="maps", delay=2, disable=not progress, leave=False):
+    for layer in progress_bar(list(layers), desc="maps", show=progress):
         vectors = features(backbone, images, layer, progress=False).cpu()
         maps[layer] = map_features(vectors, neighbors=neighbors, min_dist=min_dist, seed=seed)
     return maps
@@ -115,7 +126,7 @@ def map_aligned(
         raise CodialError(f"sources are {list(sources)}, layers are {names}; expected at least one of each.")
     layout = project(_sketch(all_vectors, seed), neighbors=neighbors, min_dist=min_dist, seed=seed)
     layout = _to_principal_axes(_standardize(layout))
-    bar = tqdm(total=len(all_vectors), desc="maps", delay=2, disable=not progress, leave=False)
+    bar = progress_bar(total=len(all_vectors), desc="maps", show=progress)
     maps: dict[str, dict[str, LayerMap]] = {name: {} for name in vectors}
     with bar:
         for name, layer in product(vectors, names):
@@ -165,18 +176,27 @@ def map_features(
 
     Arguments and errors are those of `project`. With a `start`, the map is centered, scaled and rotated onto it.
     """
+    neighbors = _possible_neighbors(len(features), neighbors)
     points = project(features, neighbors=neighbors, min_dist=min_dist, seed=seed, start=start)
     if start is not None:
         points = _procrustes(_standardize(points), start)
-    return LayerMap(points, trustworthiness(features, points, neighbors), *_nearest_others(features, neighbors))
+    similarity, indices = nearest_others(features, neighbors)
+    trusted = trustworthiness(features, points, neighbors)
+    return LayerMap(points, trusted, indices, similarity, feature_std(features))
 
 
-def _nearest_others(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return indices and cosine similarities, [N, k] each, of each vector's nearest neighbors without itself."""
-    similarity, indices = nearest(features, features, k + 1)
-    itself = indices == torch.arange(len(features)).unsqueeze(1)
-    kept = itself.int().argsort(dim=1, stable=True)[:, :k]  # a vector with more than k duplicates may be absent
-    return indices.gather(1, kept), similarity.gather(1, kept)
+def _possible_neighbors(images: int, neighbors: int) -> int:
+    """Return the number of neighbors that a map of some images can have: fewer, with a warning, if they are few.
+
+    Raises:
+        CodialError: there are fewer images than `MIN_IMAGES`.
+    """
+    if images < MIN_IMAGES:
+        raise CodialError(f"A map needs at least {MIN_IMAGES} images; there {'is' if images == 1 else 'are'} {images}.")
+    if images <= neighbors:
+        message = f"There are {images} images: the map uses {images - 1} neighbors instead of {neighbors}."
+        warnings.warn(message, stacklevel=3)
+    return min(neighbors, images - 1)
 
 
 def project(
@@ -186,7 +206,8 @@ def project(
 
     Args:
         features: [N, F] float.
-        neighbors: UMAP's neighborhood size; small values keep local structure, large ones global structure.
+        neighbors: UMAP's neighborhood size; small values keep local structure, large ones global structure. If there
+            are not more images than that, all others are used, with a warning.
         min_dist: minimum distance between points of the map.
         seed: seed of the layout.
         start: [N, 2] initial positions, from which points move with a small learning rate; None is UMAP's own
@@ -196,10 +217,11 @@ def project(
         [N, 2] float32.
 
     Raises:
-        CodialError: umap-learn is not installed, or there are too few images.
+        CodialError: umap-learn is not installed, there are fewer images than `MIN_IMAGES`, or a feature is NaN or
+            infinite.
     """
-    if len(features) <= neighbors:
-        raise CodialError(f"There are {len(features)} images; a map with {neighbors} neighbors needs more.")
+    require_finite(features, "map")
+    neighbors = _possible_neighbors(len(features), neighbors)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -231,6 +253,14 @@ def _preserve_num_threads() -> Iterator[None]:
 def trustworthiness(features: Tensor, mapped: Tensor, neighbors: int = 15) -> float:
     """Return the trustworthiness of a map, in [0, 1] (Venna and Kaski, 2001).
 
+    It is defined for fewer neighbors than half of the images; more are reduced to that. Of more than `MAX_EXACT`
+    images, it is that of a fixed random sample of so many, whose neighbors are those within the sample.
+
+    Args:
+        features: [N, F] float, N at least 3.
+        mapped: [N, 2] float, the map.
+        neighbors: number of neighbors in the map that are compared.
+
     Raises:
         CodialError: scikit-learn is not installed.
     """
@@ -238,8 +268,11 @@ def trustworthiness(features: Tensor, mapped: Tensor, neighbors: int = 15) -> fl
         from sklearn.manifold import trustworthiness as measure
     except ImportError as error:
         raise CodialError("Trustworthiness needs scikit-learn: pip install scikit-learn.") from error
+    if len(features) > MAX_EXACT:
+        sample = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:MAX_EXACT]
+        features, mapped = features[sample], mapped[sample]
     unit = normalize(features.float(), dim=1).cpu().numpy()
-    return float(measure(unit, mapped.numpy(), n_neighbors=neighbors))
+    return float(measure(unit, mapped.numpy(), n_neighbors=min(neighbors, (len(unit) - 1) // 2)))
 
 
 def agreement(points: Tensor, labels: Tensor, neighbors: int = 15) -> float:
@@ -258,6 +291,12 @@ def agreement(points: Tensor, labels: Tensor, neighbors: int = 15) -> float:
     labels = labels[labeled]
     if len(points) <= neighbors:
         return math.nan
-    distances = torch.cdist(points, points).fill_diagonal_(torch.inf)  # [N, N]; no point is its own neighbor
-    near = distances.topk(neighbors, largest=False).indices  # [N, neighbors]
+    near = torch.cat([_nearest_points(points, rows, neighbors) for rows in torch.arange(len(points)).split(_CHUNK)])
     return 100 * float((labels[near] == labels.unsqueeze(1)).float().mean())
+
+
+def _nearest_points(points: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Return the indices of the nearest other points of some, [len(rows), count] int64."""
+    distances = torch.cdist(points[rows], points)  # [n, N]
+    distances[torch.arange(len(rows)), rows] = torch.inf  # no point is its own neighbor
+    return distances.topk(count, largest=False).indices

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
-from tqdm import tqdm
 
 from codial.data import Dataset
+from codial.errors import CodialError
 from codial.models import Backbone
 from codial.runs.run import Run
 from codial.transforms import plain_view
 from codial.utils.devices import choose_device
+from codial.utils.progress import progress_bar
 
 BATCH = 256  # images at a time
 
@@ -52,13 +53,16 @@ def layer_features(
 
     Returns:
         For each layer [N, C, h, w] (maps) or [N, F] (vectors), float32, on the backbone's device.
+
+    Raises:
+        CodialError: an activation is NaN or infinite.
     """
     backbone = backbone_of(source, device).eval()
     names = list(layers)
     backbone_device = next(backbone.parameters()).device
     features: dict[str, Tensor] = {}
     batches = torch.arange(len(images)).split(BATCH)
-    for indices in tqdm(batches, desc="features", delay=2, disable=not progress, leave=False):
+    for indices in progress_bar(batches, desc="features", show=progress):
         batch = images.batch(indices) if isinstance(images, Dataset) else images[indices]
         view = plain_view(batch.to(backbone_device), backbone.size)
         activations = backbone.features(view.flip(-1) if mirror else view, names)
@@ -67,6 +71,8 @@ def layer_features(
             if name not in features:  # filled in place: concatenating batches would take twice the memory
                 features[name] = pooled.new_empty(len(images), *pooled.shape[1:])
             features[name][indices[0] : indices[-1] + 1] = pooled
+    for name, values in features.items():
+        require_finite(values, name)
     return features
 
 
@@ -85,6 +91,22 @@ def features(
     backbone = backbone_of(source, device)
     layer = layer or backbone.layers[-1]
     return layer_features(backbone, images, (layer,), progress=progress)[layer].flatten(1)
+
+
+def require_finite(features: Tensor, name: str) -> None:
+    """Check features [N, ...] of a layer, or of what else `name` says; tensors on the meta device have no values.
+
+    Raises:
+        CodialError: a value is NaN or infinite.
+    """
+    if features.is_meta:
+        return
+    broken = (~features.flatten(1).sum(1).isfinite()).nonzero()[:, 0].tolist()  # a mask of all values would be large
+    if broken:
+        raise CodialError(
+            f"{name}: {len(broken)} of {len(features)} images have NaN or infinite features, such as image {broken[0]}."
+            " The network has diverged: train again with a lower train.lr, or evaluate an earlier epoch."
+        )
 
 
 def pooled_side(channels: int, side: int, dims: int) -> int:

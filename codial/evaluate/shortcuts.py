@@ -11,7 +11,6 @@ from itertools import combinations
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
-from tqdm import tqdm
 
 from codial.config import ViewsConfig
 from codial.data import Dataset
@@ -20,6 +19,7 @@ from codial.losses import Critic
 from codial.losses.bounds import js_bound
 from codial.transforms import sample_views
 from codial.transforms.color_jitter import GRAY_WEIGHTS
+from codial.utils.progress import progress_bar
 
 
 def _gray(views: Tensor) -> Tensor:
@@ -86,11 +86,11 @@ def shortcuts(
     generator = torch.Generator().manual_seed(seed)
     sampled = torch.randperm(len(images), generator=generator)[:limit]
     vectors: dict[str, list[Tensor]] = {cue: [] for cue in cues}
-    for indices in tqdm(sampled.split(_BATCH), desc="views", delay=2, disable=not progress, leave=False):
+    for indices in progress_bar(sampled.split(_BATCH), desc="views", show=progress):
         batch = sample_views(images.batch(indices), views, generator).images
         for cue in cues:
             vectors[cue].append(CUES[cue](batch.flatten(0, 1).float()).unflatten(0, batch.shape[:2]))
-    bar = tqdm(cues, desc="critics", delay=2, disable=not progress, leave=False)
+    bar = progress_bar(cues, desc="critics", show=progress)
     return {cue: _train_critic(torch.cat(vectors[cue]), steps, seed) for cue in bar}
 
 

@@ -5,6 +5,7 @@ from inspect import getdoc
 from codial.config import Config, MethodConfig
 from codial.config.registry import method_named, register
 from codial.methods.base import Batch, ConfusionMatrix, Method, Terms, accuracy
+from codial.methods.own_images import preset_for_folder
 from codial.methods.presets import preset
 from codial.methods.variants import Variant, with_method, with_views
 
@@ -19,6 +20,7 @@ __all__ = [
     "build",
     "departures",
     "preset",
+    "preset_for_folder",
     "register",
     "with_method",
     "with_views",

@@ -100,6 +100,14 @@ _ROTATION = {"warp": "rot0"}  # the rotation of transforms that are not named af
 _NO_COLOR: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _MILD: dict[str, Any] = {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.05}
 _EARLY: dict[str, Any] = {"beta_hold": 0.053, "beta_ramp": 0.107}  # as in MIB
+_JS: dict[str, Any] = {  # the paper's
+    "bound": "js",
+    "critic": "mlp",
+    "projector": "linear",
+    "z_dim": 64,
+    "negatives": "same",
+    "bottleneck": True,
+}
 _INFONCE: dict[str, Any] = {  # as in SimCLR
     "bound": "infonce",
     "critic": "cosine",
@@ -108,6 +116,18 @@ _INFONCE: dict[str, Any] = {  # as in SimCLR
     "negatives": "batch",
     "bottleneck": False,
 }
+
+
+def _with_js(**changes: Any) -> Change:
+    """Return a change of the paper's form, to which a config with InfoNCE, as that of `photos`, is changed first."""
+
+    def change(config: Config) -> Config:
+        assert isinstance(config.method, CodialConfig)
+        form = _JS if config.method.bound == "infonce" else {}
+        return with_method(**form | changes)(config)
+
+    return change
+
 
 _PARTS = "What does each part of the loss add?"
 _HEAD = "What do classifier and stochastic head read?"
@@ -120,7 +140,7 @@ _CROP = "How small may a crop be?"
 _COLOR = "How strong is the color jitter?"
 _RATE = "Which learning rate?"
 
-# The answer of the presets of CODIAL itself to each question that the paper leaves open.
+# The answer of CODIAL itself to each question that the paper leaves open, under every recipe but `photos`.
 ANSWERS = {
     _PARTS: "discrimination and alignment",
     _HEAD: "all features, through linear layers",
@@ -147,6 +167,14 @@ class Codial(Method):
     - split: the last layer itself is [mean | raw sigma], and the classifier reads it. This is the most literal.
     - decoupled: the classifier reads the first half of the features, the stochastic head the second, as in Decouple.
 
+    Departures from the original: under every recipe but `paper`, a negative has the transform of the positive, and beta
+    ends at 0.01. Under `photos`, alignment has the form of SimCLR, InfoNCE without a bottleneck, from which this short
+    demonstration learns more; `codial-js/photos` has the paper's Jensen-Shannon bound and bottleneck.
+
+    Variants of the head, the bound, the bottleneck, the code and the negatives are variants of the paper's form, also
+    under `photos`. All others (parts of the loss, pairs, views, learning rate) change CODIAL as the recipe has it:
+    `codial-mi/photos` is InfoNCE alone.
+
     Args:
         config: config of the run; `config.method` holds CODIAL's settings.
         images: unused.
@@ -164,27 +192,29 @@ class Codial(Method):
         "cr-bl-co": Variant(with_views(blur=0.5)),
         # Aligned pairs of views (Figure 3); CODIAL itself has all ten.
         **{f"pairs{count}": Variant(with_method(pairs=count)) for count in range(1, 10)},
+        # The paper's form, also under the recipe photos.
+        "js": Variant(_with_js()),
         # Answers to questions that the paper leaves open.
-        "split": Variant(with_method(head="split"), _HEAD, "all features, as [mu | sigma]"),
-        "decoupled": Variant(with_method(head="decoupled"), _HEAD, "half of the features each"),
+        "split": Variant(_with_js(head="split"), _HEAD, "all features, as [mu | sigma]"),
+        "decoupled": Variant(_with_js(head="decoupled"), _HEAD, "half of the features each"),
         "infonce": Variant(with_method(**_INFONCE), _BOUND, "InfoNCE of cosines, all negatives"),
         "upright": Variant(
             with_method(**_INFONCE, align="rotation", pairs=1, mi_weight=0.1),
             _BOUND,
             "likewise, upright pairs, weight 0.1",
         ),
-        "jsbatch": Variant(with_method(negatives="batch"), _BOUND, "Jensen-Shannon, all negatives"),
-        "nwj": Variant(with_method(bound="nwj"), _BOUND, "NWJ, one negative per pair"),
-        "dv": Variant(with_method(bound="dv"), _BOUND, "Donsker-Varadhan, one negative per pair"),
-        "beta0": Variant(with_method(beta_end=1e-6), _BETA, "1e-6, practically none"),
-        "beta1": Variant(with_method(beta_end=1.0), _BETA, "1, over the entire run"),
-        "early": Variant(with_method(**_EARLY), _BETA, "0.01, after a sixth of it"),
-        "early1": Variant(with_method(beta_end=1.0, **_EARLY), _BETA, "1, after a sixth of it"),
-        "mean1": Variant(with_method(skl_reduce="mean", beta_end=1.0), _SKL, "averaged, beta to 1"),
-        "z16": Variant(with_method(z_dim=16), _Z, "16"),
-        "z256": Variant(with_method(z_dim=256), _Z, "256"),
-        "any": Variant(with_method(negatives="random"), _NEGATIVES, "any view of another image"),
-        "roll": Variant(with_method(negatives="roll"), _NEGATIVES, "same view of the previous image in the batch"),
+        "jsbatch": Variant(_with_js(negatives="batch"), _BOUND, "Jensen-Shannon, all negatives"),
+        "nwj": Variant(_with_js(bound="nwj"), _BOUND, "NWJ, one negative per pair"),
+        "dv": Variant(_with_js(bound="dv"), _BOUND, "Donsker-Varadhan, one negative per pair"),
+        "beta0": Variant(_with_js(beta_end=1e-6), _BETA, "1e-6, practically none"),
+        "beta1": Variant(_with_js(beta_end=1.0), _BETA, "1, over the entire run"),
+        "early": Variant(_with_js(**_EARLY), _BETA, "0.01, after a sixth of it"),
+        "early1": Variant(_with_js(beta_end=1.0, **_EARLY), _BETA, "1, after a sixth of it"),
+        "mean1": Variant(_with_js(skl_reduce="mean", beta_end=1.0), _SKL, "averaged, beta to 1"),
+        "z16": Variant(_with_js(z_dim=16), _Z, "16"),
+        "z256": Variant(_with_js(z_dim=256), _Z, "256"),
+        "any": Variant(_with_js(negatives="random"), _NEGATIVES, "any view of another image"),
+        "roll": Variant(_with_js(negatives="roll"), _NEGATIVES, "same view of the previous image in the batch"),
         "crop8": Variant(with_views(crop_area=(0.08, 1.0)), _CROP, "8 %, as in the paper"),
         "crop50": Variant(with_views(crop_area=(0.5, 1.0)), _CROP, "50 %"),
         "hue50": Variant(with_views(hue=0.5), _COLOR, "as in the paper, hue 0.5"),
@@ -232,7 +262,7 @@ class Codial(Method):
 
     @classmethod
     def adapt(cls, recipe: Recipe) -> Config:
-        """Return the paper's settings under its recipe, and ours under every other.
+        """Return the paper's settings under its recipe, and ours under every other; `photos` has InfoNCE.
 
         Our negatives have the transform of the positive, so that the critic cannot tell them apart by the transform,
         and beta ends at 0.01.
@@ -240,8 +270,8 @@ class Codial(Method):
         if recipe.name == "paper":
             return recipe.config(CodialConfig())
         hidden = 256 if recipe.small else 1024
-        ours = CodialConfig(negatives="same", beta_end=0.01, beta_hold=0.0, beta_ramp=1.0, critic_hidden=hidden)
-        return recipe.config(ours)
+        ours = CodialConfig(beta_end=0.01, beta_hold=0.0, beta_ramp=1.0, critic_hidden=hidden)
+        return recipe.config(replace(ours, **(_INFONCE if recipe.name == "photos" else _JS)))
 
     def terms(self, batch: Batch) -> Terms:
         """Return loss, and the terms of `codial.losses.CodialLoss`."""

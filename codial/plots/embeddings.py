@@ -19,7 +19,8 @@ MAX_CLASSES = len(PALETTE) * len(_MARKERS)  # classes with distinct combinations
 def feature_maps(maps: Mapping[str, Mapping[str, LayerMap]], images: Dataset) -> Figure:
     """Draw maps in a grid, one row per run and one column per layer, with points colored by class.
 
-    Each title gives the map's trustworthiness. Axes have no scale, since distances in a map have no unit.
+    Each title gives the map's trustworthiness, and says if the features are collapsed. Axes have no scale, since
+    distances in a map have no unit.
 
     Args:
         maps: Maps by run, then by layer; the last layers of all runs stand in the last column.
@@ -59,7 +60,8 @@ def _draw_panel(axes: Axes, layer_map: LayerMap, layer: str, images: Dataset) ->
         axes.scatter(x, y, s=point_size(len(labels)), c=color, marker=marker, linewidths=0, alpha=0.7)
     image_axes(axes)
     axes.set_aspect("equal", "datalim")
-    axes.set_title(f"{layer}\ntrustworthiness {layer_map.trustworthiness:.2f}", fontsize=SMALL)
+    lines = (layer, f"trustworthiness {layer_map.trustworthiness:.2f}", layer_map.collapse)
+    axes.set_title("\n".join(filter(None, lines)), fontsize=SMALL)
 
 
 def _draw_legend(figure: Figure, images: Dataset) -> None:

@@ -28,7 +28,8 @@ def neighbor_rows(
     """Draw some queries, one per row, beside their neighbors by every method, nearest first.
 
     A neighbor with the query's label has a green frame and a tick, any other a red frame and a cross. The title of each
-    block gives the precision over all queries, not only those drawn. Unlabeled queries have no marks.
+    block gives the precision over all queries, not only those drawn, and says if the features are collapsed. Unlabeled
+    queries have no marks.
 
     Args:
         queries: The query images.
@@ -74,7 +75,8 @@ def _wrap(title: str, width: float) -> str:
 
 def _title(name: str, result: RetrievalResult) -> str:
     precision, k = result.precision, result.indices.shape[1]
-    return name if math.isnan(precision) else f"{name}\nprecision at {k}: {precision:.1f} %"
+    number = "" if math.isnan(precision) else f"precision at {k}: {precision:.1f} %"
+    return "\n".join(filter(None, (name, number, result.collapse)))
 
 
 def _draw_queries(axes: Axes, images: Sequence[Tensor], names: Sequence[str]) -> None:

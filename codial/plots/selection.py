@@ -87,7 +87,8 @@ def _draw_neighbors(
     first.set_title(f"image {number}", fontsize=SMALL, loc="left", pad=3)
     indices = layer_map.nearest[number, :NEIGHBORS]
     axes = _draw_tiles(figure, 1.0, bottom, images, indices.tolist(), NEIGHBORS, 1, gap=0.24)
-    axes.set_title(f"nearest by {title}", fontsize=SMALL, loc="left", pad=3)
+    name = ", ".join(filter(None, (title, layer_map.collapse)))
+    axes.set_title(f"nearest by {name}", fontsize=SMALL, loc="left", pad=3)
     label, cosines = images.labels[number], layer_map.similarity[number, :NEIGHBORS].tolist()
     for column, (other, cosine) in enumerate(zip(images.labels[indices], cosines, strict=True)):
         outcome = "" if min(label, other) < 0 else "right" if label == other else "wrong"

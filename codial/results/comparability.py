@@ -7,6 +7,7 @@ whose code has 64 pixels and 200 epochs.
 from dataclasses import dataclass
 
 from codial.config.registry import BACKBONE
+from codial.methods.codial import CodialConfig
 from codial.methods.presets import is_preset, preset
 from codial.runs.run import Run
 
@@ -74,6 +75,8 @@ def _pretraining_differences(run: Run, setup: PaperSetup) -> list[str]:
     if config.model.width != 1:
         names = {0.25: "quarter width", 0.5: "half width"}
         reasons.append(names.get(config.model.width, f"{config.model.width:g} width"))
+    if isinstance(config.method, CodialConfig) and config.method.mi_weight > 0 and config.method.bound != "js":
+        reasons.append(f"the bound {config.method.bound} instead of js")
     if config.views.size != setup.size:
         reasons.append(f"views of {config.views.size} pixels instead of {setup.size}")
     done = completed_epochs(run)

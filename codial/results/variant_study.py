@@ -127,7 +127,7 @@ def variant_study(runs: Sequence[Run], dataset: str) -> VariantStudy:
         dataset: dataset of the probe and retrieval reports.
 
     Raises:
-        CodialError: no run of CODIAL's default has reports.
+        CodialError: no run of CODIAL's default has reports, or it does not have the paper's bound.
     """
     groups = {
         group.method: group
@@ -138,6 +138,11 @@ def variant_study(runs: Sequence[Run], dataset: str) -> VariantStudy:
         raise CodialError(
             f"There is no run of codial with reports on {dataset}, which variants are compared with; `codial reproduce"
             " cifar10` makes the runs, and publishes them in results/."
+        )
+    if isinstance(method := groups["codial"].runs[0].config.method, CodialConfig) and method.bound != "js":
+        raise CodialError(
+            f"The run {groups['codial'].name} has the bound {method.bound}; the questions are about the paper's form"
+            ", with js; use runs of another recipe than photos."
         )
     by_question = {
         question: [_result(groups[method], label, dataset) for method, label in labels.items() if method in groups]

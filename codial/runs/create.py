@@ -14,6 +14,7 @@ import torch
 
 from codial import config as configs
 from codial.config import Config
+from codial.data.registry import absolute_source
 from codial.errors import CodialError
 from codial.runs.run import Run, open_run, require_run_or_empty
 from codial.utils.atomic_io import make_folder, write_atomic
@@ -66,7 +67,8 @@ def _require_same_config(run: Run, config: Config) -> None:
 
 def _identity(config: Config) -> dict[str, Any]:
     """Return the settings that may not differ when a run is resumed: all but `_FREE`."""
-    return {key: value for key, value in configs.flatten(config) if key not in _FREE}
+    settings = {key: value for key, value in configs.flatten(config) if key not in _FREE}
+    return settings | {"data.source": absolute_source(config.data.source)}  # older runs have relative paths
 
 
 def _require_same_images(run: Run, images: Mapping[str, Any]) -> None:

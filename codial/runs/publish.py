@@ -37,7 +37,8 @@ def publish(run: Run, root: str | Path = "results") -> Path:
         if not _is_current_shortcut_report(old, run):
             old.unlink()
     for path in [run.folder / name for name in PUBLISHED] + sorted((run.folder / "evaluations").glob("*.json")):
-        shutil.copyfile(path, folder / path.name)
+        if path.exists() or path.name != "history.jsonl":  # which a run of 0 epochs without monitors has not
+            shutil.copyfile(path, folder / path.name)
     return folder
 
 

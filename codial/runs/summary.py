@@ -12,6 +12,7 @@ from codial.runs.metadata import latest_metadata
 from codial.utils.json_io import read_json, require_types
 
 T = TypeVar("T")
+MIN_VIEWS = 10_000  # views that a network is trained on before its features differ noticeably from random ones
 MONITORS = ("knn", "probe")  # terms of the history: accuracies in percent on held-out training images
 
 
@@ -22,16 +23,20 @@ class RunSummary:
     Attributes:
         folder: of the run.
         name: of its config.
+        source: data set or folder of its training images.
         epochs: number of epochs to train.
         epoch: number of epochs of the last checkpoint.
+        views: number of views of the last checkpoint; None without one.
         status: "finished", "unfinished", or "published" for a finished run without its checkpoints.
         best: highest value in percent of each of `MONITORS` that the history has.
     """
 
     folder: Path
     name: str
+    source: str
     epochs: int
     epoch: int
+    views: int | None
     status: str
     best: Mapping[str, float]
 
@@ -39,7 +44,14 @@ class RunSummary:
     def state(self) -> str:
         """Status and epochs in words."""
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-        return f"unfinished, {self.epoch} of {epochs}" if self.status == "unfinished" else f"{self.status}, {epochs}"
+        if self.status == "unfinished":
+            return f"unfinished, {self.epoch} of {epochs}"
+        return f"{self.status}, {epochs}" + (f", too few views ({self.views:,})" if self.undertrained else "")
+
+    @property
+    def undertrained(self) -> bool:
+        """Whether the run is finished, but was trained on fewer than `MIN_VIEWS` views."""
+        return self.status == "finished" and self.epochs > 0 and (self.views or 0) < MIN_VIEWS
 
     def best_percent(self, monitor: str) -> str:
         """Return the highest value of a monitor as text, "-" without any."""
@@ -69,7 +81,8 @@ def summarize(folder: str | Path) -> RunSummary:
     """
     path = require_run(folder)
     config = read_json(path)
-    require_types(config, {"name": str, "train": dict}, path)
+    config = {"data": {}} | config
+    require_types(config, {"name": str, "train": dict, "data": dict}, path)
     require_types(config["train"], {"epochs": int}, path)
     metadata = latest_metadata(path.parent / "checkpoints")
     lines = [line for line, _ in read_history(path.parent / "history.jsonl", MONITORS)]
@@ -77,8 +90,10 @@ def summarize(folder: str | Path) -> RunSummary:
     return RunSummary(
         folder=path.parent,
         name=config["name"],
+        source=str(config["data"].get("source", "")),
         epochs=config["train"]["epochs"],
         epoch=metadata.get("epoch", 0),
+        views=metadata.get("views"),
         status=_status(path.parent, bool(metadata.get("finished"))),
         best={name: max(found) for name, found in values.items() if found},
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from codial.config import Config
 from codial.methods.codial import CodialConfig
+from codial.models.collapse import is_collapsed
 
 EARLY = 0.15  # fraction of a run before which the pretext task is not diagnosed
 _RECENT = 3  # lines of the history whose mean is the current value
@@ -78,7 +79,7 @@ def _diagnose_features(lines: Lines) -> list[str]:
     std, rank = values(lines, "feature_std"), values(lines, "rankme")
     if len(std) < 2 or len(rank) < 2:
         return []
-    if std[-1] < 0.05:
+    if is_collapsed(std[-1]):
         return [f"Collapsed: all images have nearly the same feature (feature_std {std[-1]:.2f} of 1)."]
     if std[-1] < max(std) / 2:
         return [f"Collapsing: features of different images become more similar (feature_std {_fall(std)})."]

@@ -1,5 +1,6 @@
 """Monitors of a run: feature quality, collapse, and the confusion matrix of the pretext task."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -10,13 +11,15 @@ from codial.config import Config
 from codial.data import Dataset
 from codial.methods import Batch, Method
 from codial.models import Backbone
+from codial.models.collapse import feature_std
 from codial.transforms import plain_view, render, sample_params
 from codial.utils.batch_generator import BatchGenerator
-from codial.utils.devices import to_device
+from codial.utils.devices import float64_on, to_device
 
 MAX_CLASSES = 12  # of a confusion matrix in the history
 _CONFUSION_IMAGES = 128  # images whose views a confusion matrix counts
 _MIN_LABELED = 20  # labeled images that knn and probe need
+_NEIGHBORS = 20  # of knn, and at most the mean number of training images of a class
 _BATCH = 256  # images at a time
 _MAX_DIMS = 65_536  # of the last maps of an image; larger ones are average-pooled, or `probe` would need gigabytes
 
@@ -26,7 +29,8 @@ def feature_monitors(backbone: Backbone, images: Dataset, count: int, bf16: bool
     """Return feature_std, rankme and, with labels, knn of the last layer, and probe of the last maps, in percent.
 
     A fixed sample of the training images is split into four fifths for training and one for testing. These numbers are
-    for watching a run, not for comparing methods.
+    for watching a run, not for comparing methods. A single image, and NaN or infinite features, give no monitors, the
+    latter with a warning; images of a single class give neither knn nor probe.
 
     Args:
         backbone: backbone to evaluate; left in evaluation mode.
@@ -36,13 +40,19 @@ def feature_monitors(backbone: Backbone, images: Dataset, count: int, bf16: bool
     """
     indices = monitored_indices(images, count)
     maps, vectors = monitored_features(backbone, images, indices, bf16)
+    broken = int((~(maps.sum(1) + vectors.sum(1)).isfinite()).sum())
+    if broken:
+        warnings.warn(f"No monitors: {broken} of {len(vectors)} images have NaN or infinite features.", stacklevel=2)
+    if broken or len(vectors) < 2:
+        return {}
     monitors = {"feature_std": feature_std(vectors), "rankme": rankme(vectors)}
     labels = to_device(images.labels[indices], vectors.device)
     labeled = labels >= 0
-    if labeled.sum() >= _MIN_LABELED:
+    if labeled.sum() >= _MIN_LABELED and len(labels[labeled].unique()) > 1:
         maps, vectors, labels = maps[labeled], vectors[labeled], labels[labeled]
         is_test = torch.arange(len(labels), device=vectors.device) % 5 == 0
-        monitors["knn"] = knn_accuracy(vectors, labels, is_test)
+        per_class = int((~is_test).sum()) // len(labels.unique())  # more neighbors would be outvoted by other classes
+        monitors["knn"] = knn_accuracy(vectors, labels, is_test, max(1, min(_NEIGHBORS, per_class)))
         monitors["probe"] = ridge_accuracy(maps, labels, is_test)
     return monitors
 
@@ -110,14 +120,6 @@ def pretext_confusion(
     return {"classes": list(matrices[0].classes), "counts": counts.tolist()}
 
 
-def feature_std(features: Tensor) -> float:
-    """Return the mean standard deviation of L2-normalized features [N, F], times sqrt(F).
-
-    It is 1 for features that are uniformly distributed on the sphere, and 0 if all images have the same (collapse).
-    """
-    return float(normalize(features.float(), dim=1).std(0).mean() * features.shape[1] ** 0.5)
-
-
 def rankme(features: Tensor) -> float:
     """Return the effective rank of features [N, F]: exp of the entropy of their normalized singular values.
 
@@ -128,7 +130,7 @@ def rankme(features: Tensor) -> float:
     return float(torch.exp(-(p * p.log()).sum()))
 
 
-def knn_accuracy(features: Tensor, labels: Tensor, is_test: Tensor, k: int = 20) -> float:
+def knn_accuracy(features: Tensor, labels: Tensor, is_test: Tensor, k: int = _NEIGHBORS) -> float:
     """Return the accuracy in percent of k nearest neighbors by cosine similarity with equal votes.
 
     Args:
@@ -153,8 +155,9 @@ def ridge_accuracy(features: Tensor, labels: Tensor, is_test: Tensor, strength: 
         is_test: [N] bool, True for test images; the others are training images.
         strength: ridge penalty per training image.
     """
-    x = features.double()
-    targets = one_hot(labels, int(labels.max()) + 1).double()
+    dtype = float64_on(features.device)
+    x = features.to(dtype)
+    targets = one_hot(labels, int(labels.max()) + 1).to(dtype)
     std = x[~is_test].std(0)
     floor = 1e-6 * std.mean() + 1e-300  # relative, since activations of an untrained backbone may be 1e-6
     x = (x - x[~is_test].mean(0)) / (std + floor) / x.shape[1] ** 0.5

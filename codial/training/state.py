@@ -12,6 +12,7 @@ from codial.methods import Method
 from codial.runs.checkpoints import load_strict, read_tensors, save_checkpoint
 from codial.runs.metadata import read_metadata
 from codial.training.optimizer_state import load_optimizer_tensors, optimizer_tensors
+from codial.utils.devices import float64_on
 from codial.utils.json_io import require_types
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -85,8 +86,9 @@ def load_state(path: Path, method: Method, optimizers: Optimizers) -> TrainingSt
 
 
 def stack_values(values: list[Tensor | float], device: torch.device) -> Tensor:
-    """Return the values of a term as one tensor, [n] float64."""
-    return torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values])
+    """Return the values of a term as one tensor, [n] float64 (float32 on MPS)."""
+    dtype = float64_on(device)
+    return torch.stack([torch.as_tensor(value, dtype=dtype, device=device) for value in values])
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from codial.models import synchronize_batchnorm
 from codial.runs.checkpoints import latest_checkpoint, set_aside
 from codial.runs.history import append_history, truncate_history
 from codial.runs.run import Run
+from codial.training.interruptible import Stopped, interruptible
 from codial.training.monitors import feature_monitors, pretext_confusion
 from codial.training.prefetch import PrefetchedBatch, Prefetcher, step_seed
 from codial.training.schedule import learning_rate, stage_ends
@@ -29,6 +30,7 @@ from codial.utils.atomic_io import write_atomic
 from codial.utils.batch_generator import BatchGenerator
 from codial.utils.devices import uses_bf16
 from codial.utils.distributed import ProcessGroup
+from codial.utils.progress import progress_bar
 
 OnLog = Callable[[Mapping[str, Any]], None]
 
@@ -65,6 +67,7 @@ class Trainer:
             group["start"] = group["lr"]
         self.prefetcher = Prefetcher(images, self.config, device, processes)
         self.bf16 = uses_bf16(self.config.train.precision, device)
+        self.monitored = -1  # step of the last monitors in the history
         self.state = self._resume()
 
     @property
@@ -82,6 +85,11 @@ class Trainer:
         """Number of views that the backbone was trained on."""
         return self.state.step * self.batch * len(self.config.views.primary)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all steps were taken and the last monitors written; asked of the main process."""
+        return self.state.step >= self.total_steps and not self._lacks_monitors()
+
     def _parameter_groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
 
@@ -90,8 +98,8 @@ class Trainer:
         self.stop, self.pause = stop, pause
         self.started = time.perf_counter() - self.state.seconds
         with self._progress_bar(progress) as bar:
-            if self.state.step == 0:
-                self._monitor()  # of random weights
+            if self._lacks_monitors():  # of random weights, or those during which the run was stopped
+                self._monitor()
             while self.state.step < self.total_steps and not self._stopped():
                 if self._train_epoch(bar):
                     self._end_epoch()
@@ -100,8 +108,8 @@ class Trainer:
 
     def _progress_bar(self, progress: bool) -> tqdm:
         step_views = self.batch * len(self.config.views.primary)
-        return tqdm(total=self.total_steps * step_views, initial=self.views, unit=" views", unit_scale=True, delay=2,
-                    disable=not progress or not self.processes.is_main, desc=self.config.name)  # fmt: skip
+        return progress_bar(desc=self.config.name, total=self.total_steps * step_views, initial=self.views, leave=True,
+                            unit=" views", unit_scale=True, show=progress and self.processes.is_main)  # fmt: skip
 
     def _stopped(self) -> bool:
         """Wait for the end of a pause, then return whether the run is to be stopped."""
@@ -117,7 +125,13 @@ class Trainer:
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, "epoch", self.epoch))
         if not done:
             progress = self.state.step / self.total_steps
-            self.method.begin_epoch(self.prefetcher.images, progress, generator, self.stage)
+            images = self.prefetcher.images
+            if self.processes.size == 1:  # several must do the same passes
+                images = interruptible(images, self.stop)
+            try:
+                self.method.begin_epoch(images, progress, generator, self.stage)
+            except Stopped:
+                return False
         with closing(self.prefetcher.batches(self._order(self.epoch)[done:], self.state.step)) as batches:
             for batch in batches:
                 self._train_step(batch)
@@ -203,22 +217,29 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         self._require_finite_weights()
-        train = self.config.train
-        is_last = self.state.step == self.total_steps
-        if train.monitor_every and (self.epoch % train.monitor_every == 0 or is_last):
+        if self._lacks_monitors():
             self._monitor()
-        if self.epoch % train.checkpoint_every == 0 and not is_last:
+        if self.epoch % self.config.train.checkpoint_every == 0 and self.state.step < self.total_steps:
             self._save("last")
+
+    def _lacks_monitors(self) -> bool:
+        """Return whether monitors of the current step are to be written by this process, and are not yet."""
+        every, is_last = self.config.train.monitor_every, self.state.step == self.total_steps
+        if not every or not self.processes.is_main or (self.state.step % self.epoch_steps and not is_last):
+            return False
+        return (self.epoch % every == 0 or is_last) and self.monitored != self.state.step
 
     def _monitor(self) -> None:
         """Write a line of monitors to the history, and save the weights if kNN accuracy is the best so far."""
-        if not self.config.train.monitor_every or not self.processes.is_main:
-            return
-        images, count = self.prefetcher.images, self.config.train.monitor_images
-        values: dict[str, Any] = feature_monitors(self.method.backbone, images, count, self.bf16)
+        images, count = interruptible(self.prefetcher.images, self.stop), self.config.train.monitor_images
         stage = min(self.stage, len(self.stage_ends) - 1)
-        matrix = pretext_confusion(self.method, images, self.config, stage, self.bf16)
+        try:
+            values: dict[str, Any] = feature_monitors(self.method.backbone, images, count, self.bf16)
+            matrix = pretext_confusion(self.method, images, self.config, stage, self.bf16)
+        except Stopped:
+            return  # the run is saved without them
         self._append_history("monitor", values | ({"confusion": matrix} if matrix else {}))
+        self.monitored = self.state.step
         if values.get("knn", -math.inf) > self.state.best:
             self.state.best = values["knn"]
             self._save("best")
@@ -259,7 +280,7 @@ class Trainer:
             "steps": self.total_steps,
             "views": self.views,
             "epoch": self.epoch if self.total_steps else 0,
-            "finished": self.state.step >= self.total_steps,
+            "finished": self.finished,
         }
         path = self.run.folder / "checkpoints" / f"{name}.safetensors"
         save_state(path, self.state, self.method, self.optimizers, position)
@@ -272,6 +293,7 @@ class Trainer:
         if self.processes.is_main:
             set_aside(folder, path)
             truncate_history(self.run.folder, state.step or -1)  # at step 0 the monitors are computed again
+            self.monitored = max((line["step"] for line in self.run.history if line["kind"] == "monitor"), default=-1)
         self.processes.barrier()
         return state
 

@@ -1,31 +1,73 @@
 """Device and precision of a run, and transfers to a device."""
 
+import os
+import warnings
 from functools import lru_cache
+from pathlib import Path
 
 import psutil
 import torch
 
 from codial.errors import CodialError
+from codial.utils.containers import free_container_memory
+from codial.utils.machine_errors import explain_machine_error
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device with the given name; "auto" is a GPU if there is one, otherwise the CPU.
+    """Return the device with the given name; "auto" is a CUDA GPU, else Apple's MPS (untested), else the CPU.
+
+    A warning tells of an NVIDIA GPU that "auto" cannot use, such as one with an old driver.
 
     Raises:
-        CodialError: torch has no such device on this machine.
+        CodialError: torch has no such device on this machine, or the GPU is busy.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _first_device() if name == "auto" else name
     try:
-        return torch.empty(0, device=name).device
+        return torch.ones(1, device=device).device  # starts the GPU, too
     except (RuntimeError, AssertionError) as error:
-        raise CodialError(f"train.device is {name!r}, which is not available on this machine ({error}).") from error
+        reason = explain_machine_error(error) or " ".join(str(error).split()).partition(". ")[0]
+        raise CodialError(f"train.device is {name!r}, which is not available on this machine: {reason}") from error
+
+
+def has_cuda() -> bool:
+    """Return whether a CUDA GPU can be used; `unusable_gpu` says why not, in place of torch's warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.cuda.is_available()
+
+
+def unusable_gpu(root: Path = Path("/")) -> str:
+    """Return why the NVIDIA GPU of this machine cannot be used; empty if there is none, or if it is hidden.
+
+    Args:
+        root: folder with `dev`.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return ""
+    exists = any(root.glob("dev/nvidia[0-9]*"))
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        missing = any(text in str(error) for text in ("no NVIDIA driver", "No CUDA GPUs", "not compiled with CUDA"))
+        return "" if missing and not exists else explain_machine_error(error) or " ".join(str(error).split())
+    return ""
+
+
+def _first_device() -> str:
+    if has_cuda():
+        return "cuda"
+    if reason := unusable_gpu():
+        warnings.warn(f"The GPU cannot be used, the CPU is. {reason}", stacklevel=3)
+    if torch.backends.mps.is_available():
+        warnings.warn("Apple's MPS is used, with which codial is untested; --device cpu is safe.", stacklevel=3)
+        return "mps"
+    return "cpu"
 
 
 def describe_device(device: torch.device, precision: str) -> str:
     """Return the device's name and the data type of forward passes, for a run's provenance."""
-    cpu = f"cpu ({torch.get_num_threads()} threads)"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    names = {"cpu": f"cpu ({torch.get_num_threads()} threads)"}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else names.get(device.type, str(device))
     return f"{name}, {'bf16' if uses_bf16(precision, device) else 'float32'}"
 
 
@@ -40,8 +82,19 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes; on the CPU, what is available without swapping."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    """Return the free memory of a device in bytes.
+
+    On the CPU, whose memory MPS shares, it is what is available without swapping, and within the container's limit.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available, container = psutil.virtual_memory().available, free_container_memory()
+    return available if container is None else min(available, container)
+
+
+def float64_on(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on a device that lacks it (MPS)."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,12 @@ from torch import Tensor
 from torch import distributed as dist
 
 from codial.errors import CodialError
+from codial.utils.devices import has_cuda
+
+_MEND = (
+    " Start several processes by `torchrun --nproc-per-node=N -m codial pretrain ...`, which sets all of them; for one"
+    " process, unset WORLD_SIZE."
+)
 
 
 class ProcessGroup(NamedTuple):
@@ -90,20 +96,45 @@ def process_group() -> Iterator[ProcessGroup]:
     """Initialize `torch.distributed` for the length of the block if `torchrun` started this process.
 
     Raises:
-        CodialError: this machine has fewer GPUs than processes.
+        CodialError: this machine has fewer GPUs than processes, or the variables that `torchrun` sets are incomplete.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = world_size()
     if size == 1:
         yield ProcessGroup()
         return
-    if torch.cuda.is_available():
+    _require_torchrun(size)
+    if has_cuda():
         _select_gpu()
     # The backend follows the tensor's device: flags are exchanged on the CPU, which does not synchronize with a GPU.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_cuda() else "gloo")
     try:
         yield ProcessGroup(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Return the number of processes that `torchrun` started for this run; 1 without it.
+
+    Raises:
+        CodialError: WORLD_SIZE is no number.
+    """
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if not text.isdecimal():
+        raise CodialError(f"WORLD_SIZE is {text!r}; expected the number of processes, which torchrun sets.{_MEND}")
+    return max(1, int(text))
+
+
+def _require_torchrun(size: int) -> None:
+    """Check the variables of the environment, with which torch would wait for ever or raise its own error."""
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise CodialError(f"WORLD_SIZE is {size}, but {', '.join(missing)} is missing in the environment.{_MEND}")
+    rank, port = os.environ["RANK"], os.environ["MASTER_PORT"]
+    if not rank.isdecimal() or int(rank) >= size:
+        raise CodialError(f"RANK is {rank!r}; expected 0 to {size - 1}, for WORLD_SIZE is {size}.{_MEND}")
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise CodialError(f"MASTER_PORT is {port!r}; expected 1 to 65535.{_MEND}")
 
 
 def _select_gpu() -> None:

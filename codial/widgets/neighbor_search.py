@@ -9,6 +9,7 @@ from torch import Tensor
 from codial.data import Dataset
 from codial.errors import CodialError
 from codial.evaluate import RetrievalResult, features, nearest
+from codial.models.collapse import feature_std
 from codial.runs.run import Run, open_run
 
 
@@ -26,6 +27,7 @@ class Neighbors(NamedTuple):
     similarity: Tensor  # [k] float32, cosine similarities
     relevant: Tensor  # [k] bool, whether a neighbor has the query's label
     labeled: bool  # whether the query and all of the gallery have labels
+    feature_std: float  # of the gallery, see `codial.models.collapse`
 
     @property
     def outcomes(self) -> list[str]:
@@ -47,6 +49,7 @@ class NeighborSearch:
         self.datasets = datasets
         self.log = log
         self._features: dict[tuple[str, str, str], Tensor] = {}
+        self._std: dict[tuple[str, str], float] = {}
 
     def neighbors(self, name: str, query: Query, layer: str, k: int) -> Neighbors:
         """Return an image's k nearest neighbors by a layer of a run, "" for the last.
@@ -69,7 +72,9 @@ class NeighborSearch:
         indices, similarity = indices[0, others], similarity[0, others]
         label = images.labels[query.number]
         labeled = bool(label >= 0) and gallery.labeled and images.classes == gallery.classes
-        return Neighbors(indices, similarity, gallery.labels[indices] == label, labeled)
+        if (name, layer) not in self._std:
+            self._std[name, layer] = feature_std(gallery_features)
+        return Neighbors(indices, similarity, gallery.labels[indices] == label, labeled, self._std[name, layer])
 
     def _layer_features(self, name: str, source: str, layer: str) -> Tensor:
         key = (name, source, layer)
@@ -86,4 +91,5 @@ def stack_neighbors(neighbors: Sequence[Neighbors]) -> RetrievalResult:
     indices = torch.stack([each.indices[:k] for each in neighbors])
     similarity = torch.stack([each.similarity[:k] for each in neighbors])
     relevant = torch.stack([each.relevant[:k] for each in neighbors])
-    return RetrievalResult(indices, similarity, relevant, torch.tensor([each.labeled for each in neighbors]))
+    labeled = torch.tensor([each.labeled for each in neighbors])
+    return RetrievalResult(indices, similarity, relevant, labeled, feature_std=neighbors[0].feature_std)

@@ -1,11 +1,13 @@
 """Validation of notebook parameters.
 
 papermill passes parameters as the command line or a YAML file gives them: `-p fast false` arrives as the string
-"false", which is true in Python. The cell after a notebook's parameters therefore passes all of them to `checked`.
+"false", which is true in Python. The cell after a notebook's parameters therefore passes them to `checked`.
 """
 
+import ast
+import linecache
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,26 +15,44 @@ from codial.config.validation import KINDS, convert, require
 from codial.errors import CodialError
 
 
-def checked(**parameters: tuple) -> SimpleNamespace:
-    """Validate parameters and return them as attributes of one object.
+def checked(notebook: Mapping[str, Any], /, **allowed: Sequence) -> SimpleNamespace:
+    """Validate a notebook's parameters and return them as attributes of one object.
 
-        p = checked(epochs=(epochs, int, (1, 500)), device=(device, str), fast=(fast, bool))
-        p.epochs
+        seed: int = 0  # the cell "parameters"
+        kind: str = "short"
 
-    Values are converted as settings of a `Config` are, except that text is never taken for a number.
+        p = checked(globals(), seed=(0, None), kind=["short", "long"])
+        p.seed
+
+    The parameters are the annotated variables. Their types may be int, float, str, bool, one of these `| None`, or a
+    list of them such as `list[int]`. Values are converted as settings of a `Config` are, except that text is never
+    taken for a number.
 
     Args:
-        parameters: For each name a pair `(value, type)` or a triple `(value, type, allowed)`. The type is int, float,
-            str, bool, one of these `| None`, or a list of them such as `list[int]`. Allowed is `(low, high)` for
-            numbers, either of which may be None, and a list of valid values for text.
+        notebook: The notebook's `globals()`.
+        allowed: For some of the parameters, `(low, high)` for numbers, either of which may be None, or a list of valid
+            values for text.
 
     Raises:
-        CodialError: A value has another type or is not allowed.
+        CodialError: A value has another type or is not allowed, or `allowed` names a variable that is no parameter.
     """
-    return SimpleNamespace(**{name: _check(name, *given) for name, given in parameters.items()})
+    kinds = {name: kind for name, kind in _annotations(notebook).items() if name in notebook}
+    for name in allowed:
+        require(name in kinds, "The name of a parameter", name, f"one of {', '.join(kinds)}")
+    return SimpleNamespace(**{name: _check(name, notebook[name], kinds[name], allowed.get(name)) for name in kinds})
 
 
-def _check(name: str, value: Any, kind: Any, allowed: Sequence | None = None) -> Any:
+def _annotations(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the types of a notebook's annotated variables by name."""
+    found = notebook.get("__annotations__", {})
+    if "__annotate__" in notebook:  # Python 3.14, where IPython keeps only a cell's last annotation: read the cell
+        cell = "".join(linecache.getlines(notebook["__annotate__"].__code__.co_filename))
+        statements = (node for node in ast.parse(cell).body if isinstance(node, ast.AnnAssign))
+        found = {ast.unparse(node.target): ast.unparse(node.annotation) for node in statements}
+    return typing.get_type_hints(SimpleNamespace(__annotations__=found), globalns=dict(notebook))
+
+
+def _check(name: str, value: Any, kind: Any, allowed: Sequence | None) -> Any:
     if typing.get_origin(kind) is list:
         return _check_list(name, value, typing.get_args(kind)[0], allowed)
     plain = next(k for k in typing.get_args(kind) or (kind,) if k is not type(None))

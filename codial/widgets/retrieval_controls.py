@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import ipywidgets
@@ -10,6 +11,7 @@ from codial.data import Dataset
 from codial.errors import CodialError
 from codial.evaluate import RetrievalResult
 from codial.models import LayerNames
+from codial.models.collapse import collapse_text
 from codial.widgets.neighbor_search import Neighbors
 
 MAX_NEIGHBORS = 100  # per run
@@ -98,19 +100,21 @@ def image_title(images: Dataset, number: int) -> str:
 
 
 def block_title(name: str, layer: str, result: RetrievalResult) -> str:
-    """Return the title of a run's block in the figure, with its precision if there are labels."""
+    """Return the title of a run's block in the figure: its precision if there are labels, and whether it collapsed."""
     precision, (count, k) = result.precision, result.indices.shape
-    suffix = "" if math.isnan(precision) else f"\nprecision at {k} of these {count}: {precision:.1f} %"
-    return f"{name}, {layer}{suffix}"
+    number = "" if math.isnan(precision) else f"precision at {k} of these {count}: {precision:.1f} %"
+    return "\n".join(filter(None, (f"{name}, {layer}", number, result.collapse)))
 
 
 def precision_html(neighbors: Neighbors) -> str:
-    """Return the precision of one query as HTML, or "" if labels are missing."""
-    if not neighbors.labeled:
-        return ""
-    relevant, count = int(neighbors.relevant.sum()), len(neighbors.relevant)
-    percent = 100 * relevant / max(1, count)
-    return f"<br>precision at {count} of this query {percent:.0f} % ({relevant} of {count})"
+    """Return the precision of one query as HTML, unless labels are missing, and whether the features are collapsed."""
+    lines = []
+    if neighbors.labeled:
+        relevant, count = int(neighbors.relevant.sum()), len(neighbors.relevant)
+        percent = 100 * relevant / max(1, count)
+        lines.append(f"precision at {count} of this query {percent:.0f} % ({relevant} of {count})")
+    lines.append(collapse_text(neighbors.feature_std))
+    return "".join(f"<br>{escape(line)}" for line in lines if line)
 
 
 def _button(description: str, tooltip: str) -> Any:

@@ -89,6 +89,36 @@ def test_a_mistake_gets_one_line(arguments, expected, tmp_path, error_of):
     assert expected in error_of(["data", *(part.format(tmp=tmp_path) for part in arguments)])
 
 
-def test_an_unknown_name_is_reported_for_each_split(capsys):
-    assert main(["data", "check", "cifar11"]) == 2
-    assert "Did you mean 'cifar10'" in capsys.readouterr().out
+def test_check_tells_how_a_folder_is_understood(tmp_path, capsys):
+    for number, path in enumerate(["Training/cat/a", "Training/dog/a", "Testing/cat/a", "Testing/emu/a", "extra/a"]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / f"{path}.png")
+    (tmp_path / "Testing/cat/a.png").write_bytes((tmp_path / "Training/cat/a.png").read_bytes())
+    (tmp_path / "Training/dog/a.heic").touch()
+    (tmp_path / "Training/dog/Thumbs.db").touch()
+    assert main(["data", "check", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[:6] == [
+        "train (in Training/): 2 images, 2 classes: cat 1, dog 1",
+        "test (in Testing/): 2 images, 2 classes: cat 1, emu 1",
+        "passed over: .heic files: 1 (Training/dog/a.heic); system or hidden: 1 (Training/dog/Thumbs.db);"
+        " folders beside the splits: 1 (extra/ with 1 image)",
+        "train has no images of: emu",
+        "test has no images of: dog",
+        "copies across train and test: 1 (Training/cat/a.png = Testing/cat/a.png)",
+    ]
+
+
+def test_check_shows_the_readings_of_an_unclear_folder_and_reads_the_one_that_is_chosen(tmp_path, capsys, error_of):
+    for path in ("train/a", "test/a", "car/a"):
+        (tmp_path / path).parent.mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{path}.png")
+    message = error_of(["data", "check", str(tmp_path)])
+    assert f"(1) '{tmp_path}#splits': train (in train/): 1 image, no classes | test (in test/): 1 image" in message
+    assert f"(2) '{tmp_path}#classes': no splits: 3 images, 3 classes: car 1, test 1, train 1" in message
+    assert main(["data", "check", f"{tmp_path}#splits"]) == 0
+    assert f"{tmp_path.name}/test: 1 images" in capsys.readouterr().out
+    assert "No reading of" in error_of(["data", "check", f"{tmp_path}#split"])
+
+
+def test_an_unknown_name_is_an_error(error_of):
+    assert "Did you mean 'cifar10'" in error_of(["data", "check", "cifar11"])

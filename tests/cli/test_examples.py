@@ -1,4 +1,4 @@
-"""Every command that a help text, the README or a notebook prints is run, on tiny runs at the paths that it names.
+"""Every command that a help text, README, docs or a notebook print is run, on tiny runs at the paths that it names.
 
 The shell expands `~`, patterns and braces. Only training, downloads, and what needs data sets that are not there are
 replaced.
@@ -30,6 +30,8 @@ VALUES = {
     r"\bRUN( \.\.\.)?": "runs/photos/codial",
     r"\bTASK\b": "classification",
     r"\bMETHOD\b": "codial",
+    r"\bPRESET\b": "codial/photos",
+    r"\bFOLDER\b": "images",
     r"\bseed(=?)N\b": r"seed\g<1>1",
 }
 RUNS = {  # folders below runs, and the presets that they are made to be of
@@ -39,7 +41,11 @@ RUNS = {  # folders below runs, and the presets that they are made to be of
     "photos-seed1/codial": "codial/photos",
     "cifar10/codial": "codial/cifar10",
     "cifar10/random": "random/cifar10",
+    "cifar10-seed1/rotnet": "rotnet/cifar10",
+    "brief/codial": "codial/brief",
+    "images": "codial/photos",
     "mine": "codial/cifar10",
+    "mine-random": "random/cifar10",
     "quick": "codial/photos",
 }
 
@@ -59,6 +65,12 @@ def commands(text):
     return complete + [each for each in found if each in BARE]
 
 
+def indented(markdown):
+    """Return Markdown whose fenced shell commands are indented instead, as in the README."""
+    block = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return block.sub(lambda match: re.sub("^", "    ", match[1], flags=re.MULTILINE), markdown)
+
+
 def markdown_of(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
@@ -68,6 +80,7 @@ BARE = ("codial runs", "codial data")  # complete without arguments
 HELP = [each for name in ([], *([name] for name in _COMMANDS)) for each in commands(help_of(*name))]
 README = commands((PROJECT / "README.md").read_text())
 NOTEBOOKS = [each for path in (PROJECT / "notebooks").glob("*.ipynb") for each in commands(markdown_of(path))]
+DOCS = [each for path in (PROJECT / "docs").rglob("*.md") for each in commands(indented(path.read_text()))]
 
 
 def report(run, config, train="photos/train", test="photos/test"):
@@ -146,13 +159,14 @@ def expanded(command, folder):
 
 
 def test_there_are_examples_everywhere():
-    """The README shows every command but two."""
+    """The documentation shows every command."""
     assert {command.split()[1] for command in HELP} == set(_COMMANDS)
-    assert {command.split()[1] for command in README} >= set(_COMMANDS) - {"data", "runs"}
+    assert len(README) >= 3
+    assert {command.split()[1] for command in DOCS} == set(_COMMANDS)
     assert len(NOTEBOOKS) > 10
 
 
-@pytest.mark.parametrize("command", sorted({*HELP, *README, *NOTEBOOKS}))
+@pytest.mark.parametrize("command", sorted({*HELP, *README, *NOTEBOOKS, *DOCS}))
 def test_it_runs(command, workspace, replaced, capsys):
     code = main(expanded(command, workspace))
     printed = capsys.readouterr()

@@ -109,6 +109,28 @@ def test_errors_of_the_package_and_of_the_system_are_one_line(monkeypatch, capsy
     assert capsys.readouterr().err == "codial: [Errno 13] Permission denied: '/locked'\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCompile with"),
+            "The GPU is busy",
+        ),
+        (
+            RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please"),
+            "supports CUDA 11.4",
+        ),
+        (OSError(28, "No space left on device", "/dev/shm/x"), "no space in shared memory, /dev/shm"),
+        (MemoryError(), "too little free memory"),
+    ],
+)
+def test_faults_of_the_machine_are_one_line(error, expected, monkeypatch, capsys):
+    assert replaced(monkeypatch, "runs", error) == 2
+    printed = capsys.readouterr().err
+    assert expected in printed
+    assert printed.count("\n") == 1
+
+
 def test_other_errors_are_raised(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         replaced(monkeypatch, "runs", ZeroDivisionError())
@@ -119,10 +141,14 @@ def test_ctrl_c_returns_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "codial: interrupted.\n"
 
 
-def test_ctrl_c_during_a_command_returns_130(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("codial.cli.runs.list_summaries", lambda root: signal.raise_signal(signal.SIGINT))
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_during_a_command_returns_130(name, monkeypatch, tmp_path, capsys):
+    signum = getattr(signal, name)
+    monkeypatch.setattr("codial.cli.runs.list_summaries", lambda root: signal.raise_signal(signum))
+    before = signal.getsignal(signum)
     assert main(["runs", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "codial: interrupted.\n"
+    assert signal.getsignal(signum) == before
 
 
 def test_warnings_are_one_line_and_the_filters_stay(monkeypatch, capsys):
@@ -152,6 +178,23 @@ def test_a_closed_pipe_ends_quietly(unbuffered):
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("arguments", "streams", "code", "expected"),
+    [
+        ("data list", ">&-", 0, ""),
+        ("data list", "> /dev/full", 2, "codial: [Errno 28] No space left on device\n"),
+        ("probe nowhere", "2>&-", 2, ""),
+        ("probe nowhere", "2> /dev/full", 2, ""),
+        ("probe nowhere", "< /dev/null >&- 2>&-", 2, ""),
+    ],
+)
+def test_closed_and_full_streams_are_no_traceback(arguments, streams, code, expected):
+    shell = f'"$0" -m codial {arguments} {streams}'
+    done = subprocess.run(["bash", "-c", shell, sys.executable], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (code, expected)
 
 
 def test_the_module_runs_as_the_script_does():

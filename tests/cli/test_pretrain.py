@@ -17,12 +17,15 @@ from codial.methods.presets import heads
 def test_it_applies_settings_and_prints_the_next_step(tmp_path, tiny_settings, capsys):
     out = tmp_path / "a run"
     assert main(["pretrain", "codial/photos", "--out", str(out), "--quiet", "--device", "cpu", *tiny_settings]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     run = open_run(out)
     assert (run.finished, run.config.train.epochs, run.config.model.width) == (True, 1, 0.05)
     assert run.config.train.device == "cpu"
-    assert re.fullmatch(rf"{out}: finished, 1 epoch; best kNN \d+\.\d %, best quick probe \d+\.\d %", first)
-    assert second == f"Next: codial probe '{out}'"
+    assert re.fullmatch(
+        rf"{out}: finished, 1 epoch, too few views \(400\); best kNN \d+\.\d %, best quick probe \d+\.\d %", first
+    )
+    assert second.startswith("It cannot have learned much: train on at least 10,000 views")
+    assert third == f"Next: codial probe '{out}'"
 
 
 def test_a_finished_run_is_not_trained_again_and_its_config_is_a_source(run, capsys):
@@ -89,10 +92,10 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path, tiny_settings):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "PRESET or CONFIG.json is missing; `codial pretrain --list` shows the presets."),
+        ([], "FOLDER, PRESET or CONFIG.json is missing; `codial pretrain --list` shows the presets."),
         (["codial/photo"], "There is no preset called 'codial/photo'; a preset is METHOD[-VARIANT]/RECIPE. Nearest:"),
         (["codial-hue5/photos"], "Nearest: codial-hue50/photos"),
-        (["{tmp}"], "{tmp} is a folder; expected a preset or a JSON file"),
+        (["{tmp}"], "No image in {tmp}; expected files ending in"),
         (["codial/photos", "--set", "train.epochs"], "--set got 'train.epochs'; expected KEY=VALUE"),
         (["codial/photos", "--set", "=5"], "There is no setting called ''"),
         (["codial/photos", "--set", "train.epoch=5"], "'train.epoch'. Did you mean train.epochs"),

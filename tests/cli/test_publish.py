@@ -12,6 +12,18 @@ def test_it_copies_runs_and_prints_where(run, tmp_path, capsys):
     assert not (copy / "checkpoints").exists()
 
 
+def test_a_run_without_a_history_is_published(tmp_path, tiny_settings, capsys):
+    """Random weights without monitors write none."""
+    folder, results = tmp_path / "photos/random", tmp_path / "results"
+    settings = [*tiny_settings[:6], "--set", "train.monitor_every=0"]
+    assert main(["pretrain", "random/photos", "--out", str(folder), "--quiet", "--device", "cpu", *settings]) == 0
+    assert main(["publish", str(folder), "--out", str(results)]) == 0
+    assert sorted(path.name for path in (results / "photos/random").iterdir()) == ["config.json", "provenance.json"]
+    assert open_run(results / "photos/random").history == []
+    assert main(["runs", str(results)]) == 0
+    assert "random/photos" in capsys.readouterr().out
+
+
 def test_an_unfinished_run_is_a_mistake(run, error_of):
     for checkpoint in (run / "checkpoints").iterdir():
         checkpoint.unlink()

@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import torch
 
 from codial.cli.main import main
 
@@ -23,6 +24,17 @@ def test_the_figure_is_in_the_first_run_by_default(run, fast):
     assert (run / "evaluations/neighbors-photos.png").exists()
 
 
+def test_k_is_at_most_the_size_of_the_gallery(run, fast, capsys):
+    assert main(["retrieve", str(run), "--k", "30", *fast, "--limit", "20"]) == 0
+    assert "A query has 20 neighbors here: k is 20 instead of 30." in capsys.readouterr().out
+
+
+def test_a_collapsed_network_is_called_so(run, fast, monkeypatch, capsys):
+    monkeypatch.setattr("codial.evaluate.retrieval.features", lambda *rest, **options: torch.ones(len(rest[1]), 8))
+    assert main(["retrieve", str(run), "--images", "1", *fast]) == 0
+    assert "codial/photos is collapsed: feature_std 0.00 < 0.05: all images have nearly" in capsys.readouterr().out
+
+
 def test_without_matplotlib_it_says_what_to_install(run, monkeypatch, fast, capsys):
     monkeypatch.setitem(sys.modules, "codial.plots.retrieval", None)
     assert main(["retrieve", str(run), *fast]) == 2
@@ -34,7 +46,6 @@ def test_without_matplotlib_it_says_what_to_install(run, monkeypatch, fast, caps
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--k", "30", "--limit", "20"], "k is 30; expected 1 to 20"),
         (["--out", "x.jpg"], "--out is 'x.jpg'; expected a file name that ends in .png."),
         (["--out", "{tmp}/folder.png"], "which is a folder; expected a file name."),
     ],

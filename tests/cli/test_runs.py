@@ -16,7 +16,7 @@ def test_it_prints_states_and_best_accuracies(run, tmp_path, capsys):
     assert head.split() == ["run", "state", "best", "kNN", "best", "quick", "probe", "folder"]
     assert first.split("  ")[1] == "unfinished, 0 of 1 epoch"
     assert first.split()[-3:] == ["-", "-", str(begun)]
-    assert second.split("  ")[1].strip() == "finished, 1 epoch"
+    assert second.split("  ")[1].strip() == "finished, 1 epoch, too few views (400)"
     assert second.split()[-4::3] == ["%", str(run)]
 
 

@@ -15,12 +15,12 @@ SHORT = ("--limit", "60", "--steps", "4", "--quiet")
 
 
 def published(tmp_path: Path) -> Path:
-    return Path(shutil.copytree("results/photos/codial", tmp_path / "codial"))
+    return Path(shutil.copytree("results/photos/codial-js", tmp_path / "codial-js"))
 
 
 def test_a_published_run_gets_its_report_and_a_preset_only_a_line(tmp_path, capsys):
     folder = published(tmp_path)
-    assert main(["shortcuts", str(folder), "codial/photos", *SHORT]) == 0
+    assert main(["shortcuts", str(folder), "codial-js/photos", *SHORT]) == 0
     head, _, of_run, of_preset, note = capsys.readouterr().out.splitlines()
     run = codial.open_run(folder)
     assert head.split() == ["nats", *CUES, "mi_js", "of", "the", "run"]

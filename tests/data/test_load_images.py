@@ -24,6 +24,19 @@ def empty_home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_decoded(empty_home, monkeypatch):
+    """As in a container with a limit, which would kill the process."""
+    folder = empty_home / "pets" / "cat"
+    image(folder / "1.png")
+    monkeypatch.setattr("codial.data.file_list.free_memory", lambda device: 3 * 96**2 - 1)
+    monkeypatch.setattr("codial.data.file_list.decode_all", None)
+    with pytest.raises(
+        CodialError, match=r"take 0\.00 GiB of memory when decoded to 96 px, of which 0\.00 GiB are free"
+    ):
+        load_images(empty_home / "pets", "all")
+    assert isinstance(load_images(empty_home / "pets", "all", storage="files"), ImageFiles)
+
+
 def image(path: Path) -> None:
     path.parent.mkdir(parents=True)
     Image.new("RGB", (8, 8), (40, 50, 60)).save(path)
@@ -35,8 +48,9 @@ def test_an_unknown_name_gets_the_closest_and_the_list(name, closest):
         load_images(name)
     assert str(caught.value) == (
         f"No data set or folder {name!r}. Did you mean {closest!r}? Expected one of: {', '.join(SETS)}."
-        " Or the path of a folder of images, or hf:NAME for a data set of Hugging Face. A data set of your own must be"
-        " registered first: run its cell, pass its file by `codial --plugin FILE`, or install its package."
+        f" Or the path of a folder of images ({Path.cwd() / name} does not exist), or hf:NAME for a data set of Hugging"
+        " Face. A data set of your own must be registered first: run its cell, pass its file by `codial --plugin FILE`,"
+        " or install its package."
     )
     with pytest.raises(CodialError, match=f"No data set '{name}'. Did you mean '{closest}'"):
         describe(name)
@@ -50,7 +64,7 @@ def test_a_name_like_no_other_gets_no_suggestion(source):
 
 @pytest.mark.parametrize("source", ["./photos", "some/where", Path("photos"), "/no/such/photos"])
 def test_a_path_is_a_folder_even_if_its_name_is_that_of_a_set(source):
-    with pytest.raises(CodialError, match="does not exist; expected a folder of images"):
+    with pytest.raises(CodialError, match=r"does not exist( in /.*)?; expected a folder of images"):
         load_images(source)
 
 

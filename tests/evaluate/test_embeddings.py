@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from codial.errors import CodialError
-from codial.evaluate import agreement, project, trustworthiness
+from codial.evaluate import agreement, embeddings, map_features, project, trustworthiness
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,35 @@ def test_umap_preserves_torchs_number_of_threads(blobs):
         assert torch.get_num_threads() == threads
 
 
-def test_too_few_images_raise(blobs):
-    with pytest.raises(CodialError, match=r"^There are 15 images; a map with 15 neighbors needs more"):
-        project(blobs[0][:15])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4, 5, 10, 16, 24, 30])
+def test_few_images_have_a_map(count, blobs):
+    features = blobs[0][:count]
+    if count > 15:
+        layer_map = map_features(features)
+    else:
+        with pytest.warns(UserWarning, match=f"^There are {count} images: the map uses {count - 1} neighbors instead"):
+            layer_map = map_features(features)
+    assert layer_map.points.shape == (count, 2)
+    assert layer_map.points.isfinite().all()
+    assert len(layer_map.points.unique(dim=0)) == count
+    assert 0 <= layer_map.trustworthiness <= 1
+    assert layer_map.nearest.shape == (count, min(15, count - 1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_images_raise(count, blobs):
+    with pytest.raises(CodialError, match=rf"^A map needs at least 4 images; there (is|are) {count}\."):
+        project(blobs[0][:count])
+
+
+def test_trustworthiness_of_many_images_is_that_of_a_sample(generator, monkeypatch):
+    """100,000 images would need 80 GB."""
+    points = torch.randn(3000, 2, generator=generator)
+    monkeypatch.setattr(embeddings, "MAX_EXACT", 1000)
+    unit = torch.nn.functional.normalize(points, dim=1)
+    assert trustworthiness(points, unit) == pytest.approx(1, abs=1e-3)
+    assert trustworthiness(points, unit[torch.randperm(3000, generator=generator)]) == pytest.approx(0.5, abs=0.05)
 
 
 def test_missing_optional_libraries_raise(blobs, monkeypatch):
@@ -66,7 +92,7 @@ def test_trustworthiness_of_faithful_and_shuffled_maps(generator):
 
 
 def test_agreement_matches_scikit_learn_neighbors(generator):
-    points, labels = torch.randn(90, 2, generator=generator), torch.randint(-1, 3, (90,), generator=generator)
+    points, labels = torch.randn(1500, 2, generator=generator), torch.randint(-1, 3, (1500,), generator=generator)
     labeled = labels >= 0
     near = NearestNeighbors(n_neighbors=5).fit(points[labeled].numpy()).kneighbors(return_distance=False)
     same = labels[labeled].numpy()[near] == labels[labeled].numpy()[:, None]

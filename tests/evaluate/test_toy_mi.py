@@ -115,6 +115,8 @@ def test_constant_beta_collapses_and_rising_beta_does_not():
     assert early.mi_js[-1] < 0.3 < late.mi_js[-1]
     assert late.private < 0.1
     assert (early.last_beta, late.last_beta) == pytest.approx((10, 10))
+    (correlated,) = toy_mi.train_bottlenecks([toy_mi.rising_beta(10)], 0.95, steps=300)
+    assert correlated.shared < 0.5 * late.shared, "no schedule helps if the shared parts are only correlated"
 
 
 def test_each_run_follows_its_schedule():

@@ -41,7 +41,9 @@ def command():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    line = re.search(r"^lab:.*\n\t@\$\(BIN\)/python (.+) \$\(ARGS\)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    line = re.search(
+        r"\$\(BIN\)/python (-m jupyterlab .+) \$\$root \$\(ARGS\)$", (PROJECT / "Makefile").read_text(), re.M
+    )
     root = ["--allow-root"] * (os.geteuid() == 0)
     return [sys.executable, *line[1].split(), "--no-browser", f"--port={port}", *root]
 

@@ -18,6 +18,14 @@ from codial.methods.spotartifacts import SpotArtifactsConfig
 from codial.training.schedule import stage_ends
 
 NO_COLOR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+JS = {
+    "bound": "js",
+    "critic": "mlp",
+    "projector": "linear",
+    "z_dim": 64,
+    "negatives": "same",
+    "bottleneck": True,
+}
 INFONCE = {
     "bound": "infonce",
     "critic": "cosine",
@@ -93,7 +101,7 @@ def test_codial_and_every_baseline_are_methods():
 
 
 def test_only_codial_has_variants_and_heads_list_them_after_their_method():
-    assert set(Codial.variants) == CHANGES.keys() | CHANGES_OF_HUE50.keys()
+    assert set(Codial.variants) == CHANGES.keys() | CHANGES_OF_HUE50.keys() | {"js"}
     assert set(heads()) == METHODS | {f"codial-{variant}" for variant in Codial.variants}
     assert heads()[: 1 + len(Codial.variants)] == ["codial", *(f"codial-{name}" for name in Codial.variants)]
 
@@ -110,7 +118,10 @@ def test_every_method_and_variant_has_a_config_under_every_recipe(head, recipe):
 
 def test_no_two_presets_of_a_recipe_are_the_same_run():
     for recipe in RECIPES.keys() - {"paper"}:  # some variants of the paper's preset are the paper's own choice
-        assert len({config_hash(codial.preset(f"{head}/{recipe}")) for head in heads()}) == len(heads())
+        own = "codial-infonce" if recipe == "photos" else "codial-js"  # CODIAL itself
+        presets = {head: codial.preset(f"{head}/{recipe}") for head in heads()}
+        assert presets.pop(own) == dataclasses.replace(presets["codial"], name=f"{own}/{recipe}")
+        assert len({config_hash(config) for config in presets.values()}) == len(presets)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +181,27 @@ def test_a_variant_changes_only_what_it_is_named_after(name):
     assert expected != getattr(codial_config, section)
     variant = codial.preset(f"codial-{name}/cifar10")
     assert variant == dataclasses.replace(codial_config, name=f"codial-{name}/cifar10", **{section: expected})
+
+
+def test_photos_alone_has_infonce_and_differs_in_nothing_else():
+    ours, paper = codial.preset("codial/photos"), codial.preset("codial-js/photos")
+    assert ours == dataclasses.replace(paper, name=ours.name, method=dataclasses.replace(paper.method, **INFONCE))
+    assert paper.method == codial.preset("codial/cifar10").method
+    bounds = {recipe: codial.preset(f"codial/{recipe}").method.bound for recipe in RECIPES}
+    assert bounds == {recipe: "infonce" if recipe == "photos" else "js" for recipe in RECIPES}
+    assert codial.preset("codial-js/paper").method == codial.preset("codial/paper").method
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_variants_of_the_form_change_the_papers_form_under_photos_and_others_its_own(name):
+    section, changes = CHANGES[name]
+    of_the_form = section == "method" and not name.startswith(("cls", "mi", "pairs"))
+    base = codial.preset("codial-js/photos" if of_the_form else "codial/photos")
+    if name in ("slow", "fast"):
+        changes = {"lr": base.train.lr * {"slow": 0.5, "fast": 2}[name]}
+    changed = dataclasses.replace(getattr(base, section), **changes)
+    variant = codial.preset(f"codial-{name}/photos")
+    assert variant == dataclasses.replace(base, name=variant.name, **{section: changed})
 
 
 @pytest.mark.parametrize("name", CHANGES_OF_HUE50)

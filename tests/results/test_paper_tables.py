@@ -85,6 +85,7 @@ def test_comparable_runs_have_differences(published):
         ({"train.epochs": 300}, "300 epochs instead of 200"),
         ({"views.size": 32}, "views of 32 pixels instead of 64"),
         ({"data.source": "cifar10"}, "pretrained on cifar10, not stl10"),
+        ({"method.bound": "nwj"}, "the bound nwj instead of js"),
     ],
 )
 def test_incomparable_runs_have_reasons_and_no_differences(published, changes, reason):
@@ -125,7 +126,8 @@ def test_other_datasets_have_a_block_of_their_own(published):
         "cls 0, mi 1: codial-mi/photos",
         "cls 1, mi 1: codial/photos",
     ]
-    assert "above: pretrained on photos, not stl10; quarter width; 6 of 200 epochs; probed on photos" in joined(block)
+    reasons = "pretrained on photos, not stl10; quarter width; the bound infonce instead of js; 6 of 200 epochs"
+    assert f"above: {reasons}; probed on photos" in joined(block)
     assert "difference" not in str(block)
 
 
@@ -196,7 +198,8 @@ def test_accuracy_by_pairs(published):
     assert pairs_note(runs, "photos").startswith(
         "1 to 2 runs per point, the band is one standard deviation over seeds."
     )
-    assert "pretrained on photos, not stl10; quarter width; 6 of 200 epochs" in pairs_note(runs, "photos")
+    reasons = "pretrained on photos, not stl10; quarter width; the bound infonce instead of js; 6 of 200 epochs"
+    assert reasons in pairs_note(runs, "photos")
     assert probed_sets(runs) == ["photos"]
     assert next((group.name, len(group.runs)) for group in group_by_seed(runs)) == ("codial-pairs3/photos", 2)
 

@@ -81,6 +81,11 @@ def test_missing_default_raises():
         variant_study(open_published("results/cifar10/codial-cls"), "cifar10")
 
 
+def test_the_photographs_infonce_is_no_default_of_questions_about_the_papers_form():
+    with pytest.raises(CodialError, match=r"codial/photos has the bound infonce; the questions are about the paper"):
+        variant_study(open_published("results/photos/codial"), "photos")
+
+
 def test_dots_are_at_the_gains(study):
     figure = variant_dots(study.results, ("conv2",))
     rows = [result for results in study.results.values() for result in results[1:]]

@@ -118,7 +118,8 @@ def test_the_hubs_model_is_the_export_and_nothing_else_is_downloaded(exported, h
     expected = codial.load_backbone(exported).state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in backbone.state_dict().items())
     names = {path.split("/", 5)[5] for path in hub.downloads}
-    assert names == {"config.json", "provenance.json", "checkpoints/last.safetensors"}
+    assert names >= {"config.json", "provenance.json", "checkpoints/last.safetensors"}
+    assert {name for name in names if not name.endswith(".json")} == {"checkpoints/last.safetensors"}
 
 
 def test_without_a_network_the_cache_is_used(exported, hub, monkeypatch):

@@ -41,7 +41,8 @@ def test_provenance(tiny_run, tiny, few):
     assert provenance["seed"] == tiny.seed
     assert provenance["codial"] == codial.__version__
     assert provenance["versions"]["torch"] == torch.__version__
-    assert provenance["images"] == {"name": "photos", "split": "train", "count": 24, "fingerprint": few.fingerprint}
+    images = {"name": "photos", "split": "train", "count": 24, "fingerprint": few.fingerprint, "labeled": True}
+    assert provenance["images"] == images
     assert provenance["device"] == "cpu (1 threads), float32"
     assert set(provenance) >= {"commit", "threads", "started"}
 

@@ -4,12 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import codial
 from codial.errors import CodialError
-from codial.runs.summary import list_summaries, require_run, summarize
+from codial.runs.summary import MIN_VIEWS, list_summaries, require_run, summarize
 
 
 @pytest.fixture
@@ -20,11 +21,19 @@ def folder(tiny_run, tmp_path):
 def test_a_finished_run_has_the_best_values_of_its_monitors(tiny_run):
     summary = summarize(tiny_run.folder)
     assert (summary.folder, summary.name, summary.status) == (tiny_run.folder, "tiny", "finished")
-    assert summary.state == "finished, 2 epochs"
+    assert summary.state == "finished, 2 epochs, too few views (240)"
+    assert (summary.views, summary.undertrained, summary.source) == (2 * 3 * 8 * 5, True, "photos")
     for monitor in ("knn", "probe"):
         values = [line[monitor] for line in tiny_run.history if monitor in line]
         assert summary.best[monitor] == max(values)
         assert summary.best_percent(monitor) == f"{max(values):.1f} %"
+
+
+def test_only_finished_runs_of_few_views_are_undertrained(tiny_run):
+    summary = summarize(tiny_run.folder)
+    for changes in ({"views": MIN_VIEWS}, {"status": "unfinished"}, {"status": "published"}, {"epochs": 0}):
+        assert not replace(summary, **changes).undertrained
+        assert "too few" not in replace(summary, **changes).state
 
 
 def test_a_run_before_its_first_checkpoint_is_unfinished(folder):

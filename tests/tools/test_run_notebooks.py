@@ -219,3 +219,16 @@ def test_cleaning_does_not_modify_its_argument():
     assert cleaned.cells[0].metadata == {"tags": ["parameters"]}
     assert "papermill" in notebook.metadata
     assert "papermill" in cell.metadata
+
+
+def test_tidying_keeps_outputs_and_is_done_once(folder, capsys):
+    path = folder / "03_plain.ipynb"
+    notebook = load(path)
+    notebook.cells[1].metadata["execution"] = {"iopub.status.busy": "2026-01-01T00:00:00Z"}
+    notebook.cells[1].outputs = [new_output("stream", text="notebooks\n")]
+    nbformat.write(notebook, path)
+    assert run_notebooks.main(["tidy", "notebooks/03_plain.ipynb", "--folder", str(folder)]) == 1
+    assert "Tidied" in capsys.readouterr().out
+    assert not load(path).cells[1].metadata
+    assert output_words(load(path)) == ["notebooks"]
+    assert run_notebooks.main(["tidy", "03", "--folder", str(folder)]) == 0

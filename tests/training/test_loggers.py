@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comparing_runs import assert_same_run, pretrain_quietly
+from comparing_runs import assert_same_run, pretrain_quietly, stop_after
 from torch import nn
 from torch.nn.functional import pad
 
@@ -212,9 +212,7 @@ def test_lines_that_are_repeated_after_a_failure_are_logged_once(step, recorded,
 
 
 def test_a_logger_that_is_added_later_gets_the_history(tiny, recorder, few, tmp_path):
-    stop = threading.Event()
-    stop.set()
-    pretrain_quietly(with_loggers(tiny, log_every=1), tmp_path / "run", few, stop=stop)
+    pretrain_quietly(with_loggers(tiny, log_every=1), tmp_path / "run", few, stop=stop_after(2))
     stopped = codial.open_run(tmp_path / "run")
     assert stopped.history
     run = pretrain_quietly(with_loggers(tiny, "recorder", log_every=1), tmp_path / "run", few)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from comparing_runs import pretrain_quietly, stop_after, without_seconds
@@ -199,18 +201,39 @@ def test_a_checkpoint_moves_between_numbers_of_processes(config, single, few, tm
     assert pretrain_quietly(config, folder, few).finished
 
 
-@slow
-def test_an_interrupt_saves_once_for_all_processes(config, tmp_path):
-    endless = replace(config, train=replace(config.train, epochs=100_000, monitor_every=0, checkpoint_every=100_000))
-    process = start(CHILD, to_dict(endless), tmp_path / "run", tmp_path / "child.py")
-    history = tmp_path / "run" / "history.jsonl"
-    deadline = time.monotonic() + 120
-    while not (history.exists() and history.read_text().count("\n") > 5):
+def wait_for_lines(process, history, count):
+    deadline = time.monotonic() + 240
+    while not (history.exists() and history.read_text().count("\n") > count):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    finish(process)
+
+
+@slow
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize(
+    ("signum", "receiver"),
+    [
+        (signal.SIGINT, "torchrun"),
+        (signal.SIGTERM, "torchrun"),
+        (signal.SIGTERM, "one process"),
+        (signal.SIGUSR1, "one process"),
+        (signal.SIGUSR1, "all processes"),
+    ],
+    ids=str,
+)
+def test_a_signal_saves_once_for_all_processes(signum, receiver, config, tmp_path):
+    endless = replace(config, train=replace(config.train, epochs=100_000, monitor_every=0, checkpoint_every=100_000))
+    process = start(CHILD, to_dict(endless), tmp_path / "run", tmp_path / "child.py")
+    try:
+        wait_for_lines(process, tmp_path / "run" / "history.jsonl", 5)
+        trainers = psutil.Process(process.pid).children()
+        receivers = {"torchrun": [process], "one process": trainers[1:], "all processes": trainers}
+        for each in receivers[receiver]:
+            each.send_signal(signum)
+    finally:
+        output = finish(process)
+    assert (process.returncode == 0) == (receiver != "torchrun"), output  # torchrun has an exit code of its own
     run = codial.open_run(tmp_path / "run")
     assert run.progress["step"] > 5
     assert not run.finished
@@ -238,11 +261,41 @@ def test_the_shards_of_all_processes_are_the_batch(size):
     assert rows == list(range(8))
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'; expected the number of processes"),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2'"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "WORLD_SIZE is 2, but MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK is '2'; expected 0 to 1"),
+        ({"WORLD_SIZE": "2", "RANK": "x", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK is 'x'"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "99999"}, "MASTER_PORT is '99999'"),
+    ],
+)
+def test_an_incomplete_environment_is_refused_before_anything_waits(variables, expected, monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CodialError, match=f"^{re.escape(expected)}.*torchrun --nproc-per-node"), process_group():
+        pass
+
+
+@pytest.mark.parametrize("size", ["", "0", "1"])
+def test_one_process_needs_no_other_variable(size, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with process_group() as processes:
+        assert processes.size == 1
+
+
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name, value in {"LOCAL_RANK": "1", "RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(CodialError, match="more processes than the 1 GPUs here"), process_group():
         pass
 

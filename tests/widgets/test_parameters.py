@@ -1,14 +1,65 @@
 """Validation of notebook parameters."""
 
+import linecache
+
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from codial.errors import CodialError
 from codial.widgets.parameters import checked
 
+CELL = """
+seed: int = 3  # help
+rate: float = 0.5
+name: str = "a: b"
+limit: int | None = None
+numbers: list[int] = [1, 2]
+"""
 
-def test_valid_values_become_attributes():
-    p = checked(seed=(3, int), rate=(0.5, float), name=("x", str), fast=(False, bool), limit=(None, int | None))
-    assert (p.seed, p.rate, p.name, p.fast, p.limit) == (3, 0.5, "x", False, None)
+
+def check(value, kind, *allowed):
+    """Return the checked value of the only parameter, x, of a notebook."""
+    ranges = {"x": allowed[0]} if allowed else {}
+    return checked({"x": value, "__annotations__": {"x": kind}}, **ranges).x
+
+
+def run_cells(*cells):
+    """Return the variables of a notebook after its cells have been run."""
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    for cell in cells:
+        shell.run_cell(cell).raise_error()
+    return shell.user_ns
+
+
+def test_parameters_of_a_notebook_are_its_annotated_variables():
+    p = checked(run_cells("other = 1", CELL), seed=(0, None))
+    assert vars(p) == {"seed": 3, "rate": 0.5, "name": "a: b", "limit": None, "numbers": [1, 2]}
+
+
+def test_values_injected_by_papermill_are_checked_too():
+    assert checked(run_cells(CELL, "seed = 7\nlimit = 5")).seed == 7
+    with pytest.raises(CodialError, match="seed is '7'; expected a whole number"):
+        checked(run_cells(CELL, "seed = '7'"))
+
+
+def test_a_parameter_that_was_deleted_from_its_cell_is_left_out():
+    assert "seed" not in vars(checked(run_cells(CELL, "del seed")))
+
+
+def test_annotations_are_found_where_python_evaluates_them_on_request(monkeypatch):
+    monkeypatch.setitem(linecache.cache, "cell-of-parameters", (len(CELL), None, CELL.splitlines(True), ""))
+    values = {"seed": 1, "rate": 2, "name": "n", "limit": None, "numbers": [3]}
+    # As in Python 3.14, the namespace has a function for the last annotation only.
+    exec(compile("def __annotate__(format): pass", "cell-of-parameters", "exec"), values)
+    assert checked(values, seed=(0, None)).rate == 2.0
+    with pytest.raises(CodialError, match=r"numbers\[0\] is 'x'"):
+        checked(values | {"numbers": ["x"]})
+
+
+def test_a_range_of_something_that_is_no_parameter_is_refused():
+    with pytest.raises(CodialError, match="name of a parameter is 'sed'; expected one of seed, rate, name"):
+        checked(run_cells(CELL), sed=(0, None))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +76,7 @@ def test_valid_values_become_attributes():
     ],
 )
 def test_equivalent_values_are_converted(value, kind, expected):
-    got = checked(x=(value, kind)).x
+    got = check(value, kind)
     assert got == expected
     assert type(got) is type(expected)
 
@@ -53,7 +104,7 @@ def test_equivalent_values_are_converted(value, kind, expected):
 )
 def test_other_types_are_refused(value, kind, message):
     with pytest.raises(CodialError, match=message):
-        checked(x=(value, kind))
+        check(value, kind)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +120,9 @@ def test_other_types_are_refused(value, kind, message):
 )
 def test_values_out_of_range_are_refused(value, kind, allowed, message):
     with pytest.raises(CodialError, match=message):
-        checked(x=(value, kind, allowed))
+        check(value, kind, allowed)
 
 
 @pytest.mark.parametrize(("value", "allowed"), [(1, (1, 9)), (9, (1, 9)), (5, (None, None))])
 def test_bounds_are_inclusive(value, allowed):
-    assert checked(x=(value, int, allowed)).x == value
+    assert check(value, int, allowed) == value

@@ -73,6 +73,15 @@ def test_neighbors_are_those_of_retrieve(browser, runs, sets, layer):
         assert [float(number) for _, number in marks] == pytest.approx(expected.similarity[query].tolist(), abs=0.0051)
 
 
+def test_a_collapsed_network_is_called_so(browser, monkeypatch):
+    assert "collapsed" not in head(browser)
+    monkeypatch.setattr(neighbor_search, "features", lambda run, images, *rest, **options: torch.ones(len(images), 8))
+    browser.controls["layer"].value = "conv1"
+    assert "collapsed: feature_std 0.00 &lt; 0.05" in head(browser)
+    titles = [axes.get_title().replace("\n", " ") for axes in browser.figure().axes[1:]]
+    assert all("collapsed: feature_std 0.00 < 0.05" in title for title in titles)
+
+
 def test_each_button_shows_its_image(browser, sets):
     for index, number in enumerate(numbers(browser)):
         assert torch.equal(image(browser, index), sets[0].images[number])

@@ -1,8 +1,9 @@
 """CelebA's aligned faces in their official layout, `celeba/`, with 40 attributes as tags.
 
 img_align_celeba/*.jpg, list_attr_celeba.txt (the number of images, the names of the attributes, then a line per image,
-1 present and -1 absent) and list_eval_partition.txt (0 train, 1 val, 2 test). A part of the data set can be read if its
-two lists name the same images.
+1 present and -1 absent) and list_eval_partition.txt (0 train, 1 val, 2 test). Kaggle's copy is read as it unpacks:
+img_align_celeba/img_align_celeba/*.jpg, and both lists as .csv with a line of names above. A part of the data set can
+be read if its two lists name the same images.
 """
 
 import re
@@ -18,7 +19,7 @@ from codial.data.base import Dataset
 from codial.data.catalog import find_entry
 from codial.data.checks import check_split
 from codial.data.file_list import LoadOptions, from_paths
-from codial.data.io.list_files import find_missing, line_error, read_lines, read_numbered_names
+from codial.data.io.list_files import find_missing, line_error, parse_numbered_names, read_lines
 from codial.errors import CodialError
 
 IMAGES = "img_align_celeba"
@@ -51,7 +52,7 @@ def read(root: Path, split: str, **options: Unpack[LoadOptions]) -> Dataset:
     paths, tags, attributes = _list(folder, split)
     labels = torch.full((len(paths),), -1)
     return from_paths(
-        "celeba", split, folder / IMAGES, paths, labels, attributes, tags=tags, default_size=DEFAULT_SIZE, **options
+        "celeba", split, _images(folder), paths, labels, attributes, tags=tags, default_size=DEFAULT_SIZE, **options
     )
 
 
@@ -62,14 +63,18 @@ def problems(root: Path, split: str) -> list[str]:
         paths, _, _ = _list(folder, split)
     except CodialError as error:
         return [str(error)]
-    return find_missing(folder / IMAGES, paths)
+    return find_missing(_images(folder), paths)
+
+
+def _images(folder: Path) -> Path:
+    return folder / IMAGES / IMAGES if (folder / IMAGES / IMAGES).is_dir() else folder / IMAGES
 
 
 def _list(folder: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]:
     """Return the names of N images, their tags [N, 40] int8, and the names of the attributes."""
     check_split(split, SPLITS, "celeba")
-    names, parts = _read_partition(folder / PARTITION)
-    tagged_names, tags, attributes = _read_attributes(folder / ATTRIBUTES)
+    names, parts = _read_partition(_list_file(folder, PARTITION))
+    tagged_names, tags, attributes = _read_attributes(_list_file(folder, ATTRIBUTES))
     if names != tagged_names:
         raise _disagreement(folder, names, tagged_names)
     indices = np.flatnonzero(parts == SPLITS.index(split))
@@ -78,8 +83,23 @@ def _list(folder: Path, split: str) -> tuple[list[str], Tensor, tuple[str, ...]]
     return [names[i] for i in indices], torch.from_numpy(tags[indices]), attributes
 
 
+def _list_file(folder: Path, name: str) -> Path:
+    """Return a list, the official one or Kaggle's."""
+    csv = (folder / name).with_suffix(".csv")
+    return csv if csv.is_file() and not (folder / name).is_file() else folder / name
+
+
+def _read_lines(path: Path, header: int) -> list[str]:
+    """Return the lines of a list in the official format, also of a .csv, whose header is one line."""
+    lines = read_lines(path)
+    if path.suffix != ".csv":
+        return lines
+    names = lines[0].partition(",")[2].replace(",", " ")
+    return [str(len(lines) - 1), names][:header] + [line.replace(",", " ") for line in lines[1:]]
+
+
 def _read_partition(path: Path) -> tuple[list[str], np.ndarray]:
-    names, parts = read_numbered_names(path)
+    names, parts = parse_numbered_names(path, _read_lines(path, header=0), 1 + (path.suffix == ".csv"))
     invalid = np.flatnonzero(parts >= len(SPLITS))
     if len(invalid):
         index = int(invalid[0])
@@ -89,7 +109,7 @@ def _read_partition(path: Path) -> tuple[list[str], np.ndarray]:
 
 def _read_attributes(path: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """Return N names, their tags [N, 40] int8 (1 present, 0 absent), and the names of the attributes."""
-    lines = read_lines(path)
+    lines = _read_lines(path, header=2)
     count = lines[0].strip()
     attributes = tuple(" ".join(lines[1:2]).split())
     rows = lines[2:]
@@ -100,7 +120,7 @@ def _read_attributes(path: Path) -> tuple[list[str], np.ndarray, tuple[str, ...]
         )
     if not len(set(attributes)) == len(attributes) == ATTRIBUTE_COUNT:
         raise line_error(path, 2, " ".join(attributes), f"{ATTRIBUTE_COUNT} different names of attributes")
-    for number, row in enumerate(rows, 3):
+    for number, row in enumerate(rows, 2 if path.suffix == ".csv" else 3):
         if not _ROW.fullmatch(row):
             expected = f"an image and {ATTRIBUTE_COUNT} times 1 or -1 (got {len(row.split()) - 1})"
             raise line_error(path, number, row, expected)

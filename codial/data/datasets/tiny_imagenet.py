@@ -1,8 +1,9 @@
 """Tiny-ImageNet in its official layout, `tiny-imagenet-200/`: 64 x 64 pixels, 500 training images per class.
 
 train/WNID/images/*.JPEG, val/images/*.JPEG with val/val_annotations.txt, test/images/*.JPEG without labels, wnids.txt,
-words.txt. The labels of the official test images are unpublished, and results are reported on `val`: "test" reads
-`val`, and the official test images are the split "unlabeled".
+words.txt. Copies whose images are sorted into val/WNID, or are directly in train/WNID, are read as well. The labels of
+the official test images are unpublished, and results are reported on `val`: "test" reads `val`, and the official test
+images are the split "unlabeled".
 """
 
 import os
@@ -35,8 +36,8 @@ def read(root: Path, split: str, **options: Unpack[LoadOptions]) -> Dataset:
 
     Returns:
         The data set, 200 classes in the order of their WordNet IDs, named by their first word in words.txt. Training
-        images are sorted by class and name, validation images in the order of val_annotations.txt, unlabeled ones
-        sorted by name.
+        images are sorted by class and name, validation images in the order of val_annotations.txt (by class and name if
+        they are in a folder per class), unlabeled ones sorted by name.
 
     Raises:
         CodialError: A file is missing, or a line of a list is invalid.
@@ -72,11 +73,26 @@ def _list(folder: Path, split: str, wnids: list[str]) -> tuple[list[str], Tensor
     if split == "unlabeled":
         paths = _list_unlabeled(folder / "test" / "images")
         return paths, torch.full((len(paths),), -1)
-    if split == "val":
+    if split == "val" and not _is_sorted(folder / "val"):
         paths, labels = _read_annotations(folder / "val" / "val_annotations.txt", wnids)
     else:
-        paths, labels = list_images(folder / "train", wnids, "images")
+        paths, labels = _list_sorted(folder / split, wnids)
     return [f"{split}/{path}" for path in paths], torch.tensor(labels)
+
+
+def _is_sorted(val: Path) -> bool:
+    """Return whether the validation images were sorted into a folder per class, and are not in val/images as well."""
+    return bool(list_class_folders(val)) and not ((val / "images").is_dir() and (val / "val_annotations.txt").is_file())
+
+
+def _list_sorted(folder: Path, wnids: list[str]) -> tuple[list[str], list[int]]:
+    """List images in WNID/images, or directly in WNID."""
+    if unknown := sorted(set(list_class_folders(folder)) - set(wnids)) if folder.name == "val" else []:
+        raise CodialError(
+            f"{folder / unknown[0]} is not a class of wnids.txt; remove it, or unpack the data set again."
+        )
+    first = next(iter(list_class_folders(folder)), "")
+    return list_images(folder, wnids, "images" if not first or (folder / first / "images").is_dir() else "")
 
 
 def _read_wnids(folder: Path) -> list[str]:

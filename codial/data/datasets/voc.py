@@ -4,6 +4,7 @@ JPEGImages/ID.jpg, Annotations/ID.xml, ImageSets/Main/SPLIT.txt, and for segment
 and SegmentationClass/ID.png. Boxes and masks refer to the pixels as stored, so EXIF orientations are not applied.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from codial.data.base import Dataset
 from codial.data.catalog import find_entry
 from codial.data.file_list import LoadOptions, from_paths
 from codial.errors import CodialError
+from codial.utils.progress import progress_bar
 
 CLASSES = (
     "aeroplane",
@@ -48,6 +49,8 @@ DEFAULT_SIZE = 224  # pixels, of the central squares that `read` returns
 IGNORE_INDEX = 255  # in masks: object borders and unclear pixels
 
 _LABEL_OF = {name: label for label, name in enumerate(CLASSES)}
+_IMAGE_ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
+_ROUNDING = 1  # pixels that a box may be outside its image without a warning: some boxes of 2012 are fractional
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +120,7 @@ def problems(root: Path, split: str, year: int) -> list[str]:
         names = _read_names(folder / "ImageSets" / "Main" / f"{split}.txt")
     except CodialError as error:
         return [str(error)]
-    required = (path for name in names for path in (_image(folder, name), folder / "Annotations" / f"{name}.xml"))
+    required = (path for name in names for path in (_image(folder, name), _annotation(folder, name)))
     return [f"{path} is missing" for path in required if not path.is_file()]
 
 
@@ -125,11 +128,16 @@ def read_annotations(root: Path, split: str, year: int = 2007) -> list[Annotated
     """Read the boxes of the images of a split, in the official order; the arguments are those of `read`.
 
     Raises:
-        CodialError: A file is missing or damaged, a class is unknown, or a box is empty or outside its image.
+        CodialError: A file is missing or damaged, a class is unknown, or a box is empty or completely outside its
+            image. One that is partly outside is clipped, with a warning.
     """
     folder = locate(root, year)
     names = _read_names(folder / "ImageSets" / "Main" / f"{split}.txt")
-    return [_read_annotation(folder, name) for name in tqdm(names, desc="annotations", delay=2, leave=False)]
+    clipped: list[str] = []
+    items = [_read_annotation(folder, name, clipped) for name in progress_bar(names, desc="annotations")]
+    if clipped:
+        warnings.warn(f"{len(clipped)} boxes are clipped to their images; the first: {clipped[0]}", stacklevel=2)
+    return items
 
 
 def list_segmented(root: Path, split: str, year: int = 2012) -> list[SegmentedImage]:
@@ -141,7 +149,7 @@ def list_segmented(root: Path, split: str, year: int = 2012) -> list[SegmentedIm
     folder = locate(root, year)
     names = _read_names(folder / "ImageSets" / "Segmentation" / f"{split}.txt")
     paths = [_require_file(_image(folder, name)) for name in names]
-    masks = [_require_file(folder / "SegmentationClass" / f"{name}.png") for name in names]
+    masks = [_require_file(_mask(folder, name)) for name in names]
     return [SegmentedImage(path, mask) for path, mask in zip(paths, masks, strict=True)]
 
 
@@ -202,7 +210,25 @@ def _read_names(path: Path) -> list[str]:
 
 
 def _image(folder: Path, name: str) -> Path:
-    return folder / "JPEGImages" / f"{name}.jpg"
+    return _find(folder / "JPEGImages", name, _IMAGE_ENDINGS)
+
+
+def _annotation(folder: Path, name: str) -> Path:
+    return _find(folder / "Annotations", name, (".xml", ".XML"))
+
+
+def _mask(folder: Path, name: str) -> Path:
+    return _find(folder / "SegmentationClass", name, (".png", ".PNG"))
+
+
+def _find(folder: Path, name: str, endings: tuple[str, ...]) -> Path:
+    """Return the file of an image in whichever case it is written; the official name if there is none."""
+    official = folder / f"{name}{endings[0]}"
+    if found := next((path for path in (folder / f"{name}{ending}" for ending in endings) if path.is_file()), None):
+        return found
+    wanted = {f"{name}{ending}".casefold() for ending in endings}
+    others = folder.iterdir() if folder.is_dir() else ()
+    return next((path for path in others if path.name.casefold() in wanted), official)
 
 
 def _require_file(path: Path) -> Path:
@@ -229,30 +255,30 @@ def _image_size(path: Path) -> tuple[int, int]:
         raise CodialError(f"{path} cannot be decoded: {error}; unpack the archive again.") from error
 
 
-def _read_annotation(folder: Path, name: str) -> AnnotatedImage:
-    path = _require_file(folder / "Annotations" / f"{name}.xml")
+def _read_annotation(folder: Path, name: str, clipped: list[str]) -> AnnotatedImage:
+    path = _require_file(_annotation(folder, name))
     image = _image(folder, name)
     size = _image_size(image)
-    objects = list(_objects(path, size))
+    objects = list(_objects(path, size, clipped))
     boxes = torch.tensor([box for _, box, _ in objects], dtype=torch.float32).view(-1, 4)
     labels = torch.tensor([label for label, _, _ in objects], dtype=torch.int64)
     difficult = torch.tensor([difficult for _, _, difficult in objects], dtype=torch.bool)
     return AnnotatedImage(image, size, boxes, labels, difficult)
 
 
-def _objects(path: Path, size: tuple[int, int]) -> Iterator[tuple[int, list[float], bool]]:
+def _objects(path: Path, size: tuple[int, int], clipped: list[str]) -> Iterator[tuple[int, list[float], bool]]:
     """Yield label, box and difficulty of each object; body parts, which are nested in objects, are not read."""
     for element in _parse(path).findall("object"):
-        name = element.findtext("name", "").strip()
+        name = element.findtext("name", "").strip().lower()
         if name not in _LABEL_OF:
             raise CodialError(f"{path} has a class {name!r}; expected one of: {', '.join(CLASSES)}.")
-        yield _LABEL_OF[name], _box(element, size, path), element.findtext("difficult", "0").strip() == "1"
+        yield _LABEL_OF[name], _box(element, size, path, clipped), element.findtext("difficult", "0").strip() == "1"
 
 
-def _box(element: Element, size: tuple[int, int], path: Path) -> list[float]:
-    """Convert a box in pixels from 1 with inclusive ends to one from 0 with exclusive ends.
+def _box(element: Element, size: tuple[int, int], path: Path, clipped: list[str]) -> list[float]:
+    """Convert a box in pixels from 1 with inclusive ends to one from 0 with exclusive ends, clipped to its image.
 
-    Up to a pixel outside the image is clipped: some boxes of 2012 are fractional.
+    Boxes that are clipped by more than rounding are added to `clipped`.
     """
     try:
         numbers = [float(element.findtext(f"bndbox/{key}", "")) for key in ("xmin", "ymin", "xmax", "ymax")]
@@ -260,10 +286,15 @@ def _box(element: Element, size: tuple[int, int], path: Path) -> list[float]:
         raise CodialError(f"{path} has an object without the four numbers of a box ({error}).") from error
     left, top, right, bottom = numbers[0] - 1, numbers[1] - 1, numbers[2], numbers[3]
     height, width = size
-    if not (left < right and top < bottom):
-        raise CodialError(f"{path} has an empty box {numbers} (xmin, ymin, xmax, ymax).")
-    if min(left, top, width - right, height - bottom) < -1:
-        raise CodialError(f"{path} has a box {numbers} outside its image of {width} x {height} pixels.")
+    text = f"{path} has a box {numbers} (xmin, ymin, xmax, ymax)"
+    if right <= left or bottom <= top:
+        axis = "x" if right <= left else "y"
+        mend = f"{axis}min is larger than {axis}max; if the corners are swapped, exchange them"
+        raise CodialError(f"{text} that is empty: {mend}.")
+    if not (left < width and top < height and right > 0 and bottom > 0):  # also NaN
+        raise CodialError(f"{text} outside its image of {width} x {height} pixels; correct or remove it.")
+    if min(left, top, width - right, height - bottom) < -_ROUNDING:
+        clipped.append(f"{text} in an image of {width} x {height} pixels")
     return [max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from codial.data.folders.names import parse_split
 from codial.errors import CodialError
 
 
@@ -52,7 +53,17 @@ def find_problems(folder: Path, files: Iterable[str], md5: Mapping[str, str]) ->
 def how_to_get(folder: Path, name: str) -> str:
     """Return the sentence that says how to get a data set whose files are missing or damaged."""
     remove = f"Remove {folder} and download" if folder.exists() else "Download"
-    return f"{remove} the official files with `codial data get {name}`, or set root=... or CODIAL_DATA to their folder."
+    get = f"{remove} the official files with `codial data get {name}`, or set root=... or CODIAL_DATA to their folder."
+    return get + _other_layout(folder, name)
+
+
+def _other_layout(folder: Path, name: str) -> str:
+    """Return a sentence about the same data set in another layout, as PNG files or binary; "" if there is none."""
+    for other in (folder, folder.parent / name):
+        if other.is_dir() and any(parse_split(entry.name) and entry.is_dir() for entry in other.iterdir()):
+            return f" {other} holds folders of images instead: read them as a folder, data.source={other}."
+    binary = next(folder.parent.glob(f"{folder.name.split('-batches')[0].removesuffix('-python')}*bin*"), None)
+    return f" {binary} is the binary version, which is not read; get the Python version." if binary else ""
 
 
 def _problem(path: Path, md5: Mapping[str, str]) -> str:

@@ -4,8 +4,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from codial.utils.containers import usable_processors
+from codial.utils.progress import progress_bar
 
 # Listed so that no other format is opened behind an image's extension (EPS would start Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "HEIF")
 EXTENSIONS = (
     ".jpg",
     ".jpeg",
@@ -33,8 +36,9 @@ EXTENSIONS = (
     ".pgm",
     ".pnm",
 )
+_MORE_EXTENSIONS = {"AVIF": (".avif", ".avifs"), "HEIF": (".heic", ".heif", ".hif")}  # if Pillow decodes the format
 LARGE = 2**25  # pixels; larger images are decoded one at a time to limit memory
-WORKERS = min(8, os.cpu_count() or 1)  # threads are enough: Pillow decodes outside the GIL
+WORKERS = min(8, usable_processors())  # threads are enough: Pillow decodes outside the GIL
 
 File = Path | Callable[[], bytes]  # an image file, or a function that returns the content of one
 
@@ -65,7 +69,7 @@ def decode_all(files: Sequence[File], size: int) -> tuple[Tensor, list[str]]:
     with warnings.catch_warnings():  # around the pool: filters belong to the process, not to a thread
         warnings.filterwarnings("ignore", module=r"PIL\.")  # the caller reports damaged files
         work = decode_into(files, images)
-        reasons = list(tqdm(work, total=len(files), desc="decoding", unit=" images", delay=2, leave=False))
+        reasons = list(progress_bar(work, "decoding", len(files), unit=" images"))
     return torch.from_numpy(images), reasons
 
 
@@ -176,14 +180,22 @@ def _large_image_lock() -> Lock:
 
 
 _large_image_lock()  # created before any threads
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has no threads of its parent
-os.register_at_fork(after_in_child=_large_image_lock.cache_clear)  # and a lock held by one stays locked
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has no threads of its parent
+    os.register_at_fork(after_in_child=_large_image_lock.cache_clear)  # and a lock held by one stays locked
+
+
+def extensions() -> tuple[str, ...]:
+    """Return the endings of image files, lower case: `EXTENSIONS`, and those of formats that not all Pillows decode."""
+    return EXTENSIONS + tuple(each for name in _formats() for each in _MORE_EXTENSIONS.get(name, ()))
 
 
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds of Pillow lack WebP
+    with suppress(ImportError):  # a plugin of Pillow
+        import_module("pillow_heif").register_heif_opener()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds of Pillow lack WebP or AVIF
 
 
 def _open(file: File) -> Path | BytesIO:

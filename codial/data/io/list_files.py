@@ -38,8 +38,13 @@ def read_numbered_names(path: Path) -> tuple[list[str], np.ndarray]:
     Raises:
         CodialError: The file is missing, or a line has another format.
     """
+    return parse_numbered_names(path, read_lines(path))
+
+
+def parse_numbered_names(path: Path, lines: Sequence[str], first: int = 1) -> tuple[list[str], np.ndarray]:
+    """Parse lines of a file as `read_numbered_names` does; its path and the number of the first line are for errors."""
     names, numbers = [], []
-    for row, line in enumerate(read_lines(path), 1):
+    for row, line in enumerate(lines, first):
         name, _, number = line.rstrip().rpartition(" ")
         if not name or not number.isdecimal() or len(number) > _MAX_DIGITS:
             raise line_error(path, row, line, "a name, a space and a whole number")

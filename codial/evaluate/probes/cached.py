@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
-from tqdm import tqdm
 
 from codial.data import Dataset
 from codial.errors import CodialError
@@ -16,6 +15,7 @@ from codial.evaluate.features import layer_features
 from codial.evaluate.probes.targets import METRICS, Labels, Tags, probe_targets
 from codial.models import Backbone
 from codial.utils.devices import free_memory, uses_bf16
+from codial.utils.progress import progress_bar
 
 PRECISIONS = {"auto": "bfloat16 if the device supports it", "bf16": "bfloat16", "float32": "float32"}
 
@@ -67,7 +67,7 @@ class ProbeConfig:
         dims = {layer: x[0].numel() for layer, x in example.items()}
         rows = (1 + self.mirror) * len(train) + len(test)
         scores: dict[str, list[float]] = {layer: [] for layer in self.layers}
-        with tqdm(total=len(dims) * len(self.seeds), desc="probes", delay=2, disable=not progress, leave=False) as bar:
+        with progress_bar(total=len(dims) * len(self.seeds), desc="probes", show=progress) as bar:
             for layers in group_layers({layer: 4 * rows * dims[layer] for layer in self.layers}, free_memory(device)):
                 vectors = _layer_vectors(backbone, train, test, replace(self, layers=layers), progress)
                 for layer in layers:

@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from codial.data import Dataset
 from codial.errors import CodialError
+from codial.evaluate.features import require_finite
 from codial.evaluate.probes.cached import PRECISIONS
 from codial.evaluate.probes.crops import center_crops, random_crops
 from codial.evaluate.probes.targets import METRICS, Labels, Tags, probe_targets
 from codial.models import Backbone
 from codial.utils.devices import to_device, uses_bf16
+from codial.utils.progress import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,9 @@ class OnlineProbe(ABC):
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise CodialError(f"precision is {self.precision!r}; expected {', '.join(PRECISIONS)}.")
-        if not self.seeds or self.length < 1 or self.batch < 1 or not 0 < self.crop <= 1:
+        if not self.seeds or self.length < 1 or self.batch < 2 or not 0 < self.crop <= 1:
             raise CodialError(
-                f"{self}: expected at least one seed, {self.unit[:-1]} and image per batch, and crop in (0, 1]."
+                f"{self}: expected at least one seed, one {self.unit[:-1]}, two images per batch, and crop in (0, 1]."
             )
         if len(self.rates) != len(self.breaks) + 1 or list(self.breaks) != sorted(self.breaks):
             raise CodialError(
@@ -111,7 +113,7 @@ class OnlineProbe(ABC):
         """Probe each layer: return its scores in percent, one per seed, and its number of dimensions."""
         self.check(backbone)
         steps = self.steps_for(len(train))
-        with tqdm(total=steps * len(self.seeds), desc="probes", delay=2, disable=not progress, leave=False) as bar:
+        with progress_bar(total=steps * len(self.seeds), desc="probes", show=progress) as bar:
             classifiers = [_train_classifiers(self, backbone, train, steps, seed, bar) for seed in self.seeds]
         scores = _test_scores(self, backbone, test, classifiers, progress)
         targets = probe_targets(test, next(backbone.parameters()).device)
@@ -182,6 +184,7 @@ def _train_classifiers(
     for step, (rows, crops) in enumerate(_batches(config, train, steps, backbone.size, device, generator)):
         for layer, maps in _pooled_maps(config, backbone, crops).items():
             if step == 0:
+                require_finite(maps, layer)
                 weights = torch.Generator().manual_seed(seed)
                 classifiers[layer] = LayerClassifier(maps, targets.classes, config, weights)
             classifiers[layer].step(maps, targets, rows, config.rate(step, steps))
@@ -236,7 +239,7 @@ def _test_scores(
     device = next(backbone.parameters()).device
     parts: dict[str, list[list[Tensor]]] = {layer: [[] for _ in classifiers] for layer in config.layers}
     batches = torch.arange(len(test)).split(config.batch)
-    for rows in tqdm(batches, desc="evaluation", delay=2, disable=not progress, leave=False):
+    for rows in progress_bar(batches, desc="evaluation", show=progress):
         crops = center_crops(to_device(test.batch(rows), device), config.crop, backbone.size)
         for layer, maps in _pooled_maps(config, backbone, crops).items():
             for by_layer, part in zip(classifiers, parts[layer], strict=True):

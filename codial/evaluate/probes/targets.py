@@ -1,5 +1,6 @@
 """Targets of probes: one label per image, or several tags."""
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -7,8 +8,10 @@ from torch import Tensor
 
 from codial.data import Dataset
 from codial.errors import CodialError
+from codial.evaluate.copies import copies_text
 from codial.evaluate.metrics.average_precision import mean_average_precision
 
+_MAX_NAMES = 5  # of classes in a warning
 METRICS = {"top-1": "top-1 accuracy in percent", "mAP": "mean average precision over tags in percent"}
 
 
@@ -32,7 +35,13 @@ class Labels:
         return gradient.scatter_add_(1, labels, gradient.new_full(labels.shape, -1)).div_(len(rows))
 
     def score(self, scores: Tensor) -> float:
-        """Return the top-1 accuracy of scores [N, C] in percent."""
+        """Return the top-1 accuracy of scores [N, C] in percent.
+
+        Raises:
+            CodialError: a score is NaN or infinite.
+        """
+        if not bool(scores.isfinite().all()):
+            raise CodialError("The classifier's scores are NaN or infinite: it has diverged; use lower learning rates.")
         return 100 * float((scores.argmax(1) == self.labels).float().mean())
 
 
@@ -70,15 +79,45 @@ def probe_targets(images: Dataset, device: torch.device) -> Labels | Tags:
 
 
 def check_datasets(train: Dataset, test: Dataset) -> None:
-    """Check that a classifier can be trained on one dataset and evaluated on the other.
+    """Check that a classifier can be trained on one dataset and evaluated on the other, with warnings of what is odd.
 
     Raises:
-        CodialError: one is unlabeled, only one has tags, or their classes differ.
+        CodialError: one is empty or unlabeled, only one has tags, their classes differ, or training images are of a
+            single class.
     """
     for images in (train, test):
+        if not len(images):
+            raise CodialError(f"{images} is empty; a probe needs training and test images.")
         if images.tags is None and not images.labeled:
             raise CodialError(f"{images} has no labels; a probe needs them (put each class into its own folder).")
     if train.classes != test.classes:
         raise CodialError(f"The classes differ: {train.classes} in {train.name}, {test.classes} in {test.name}.")
     if (train.tags is None) != (test.tags is None):
         raise CodialError(f"{train} and {test}: expected labels in both, or tags in both.")
+    if train.tags is None:
+        _check_classes(train, test)
+    if text := copies_text(test, train):
+        warnings.warn(f"{text}: the classifier was trained on them.", stacklevel=3)
+
+
+def _check_classes(train: Dataset, test: Dataset) -> None:
+    """Warn of classes that only one of the datasets has.
+
+    Raises:
+        CodialError: the training images are of a single class, so that any classifier would be right about all.
+    """
+    in_train, in_test = (set(images.labels.tolist()) for images in (train, test))
+    if len(in_train) == 1:
+        (label,) = in_train
+        raise CodialError(
+            f"The training images of {train.name}/{train.split} ({len(train)}) are all of one class,"
+            f" {train.classes[label]}; a probe needs two or more."
+        )
+    for images, missing, consequence in (
+        (train, in_test - in_train, "all test images of these classes count as wrong"),
+        (test, in_train - in_test, "the accuracy does not include them"),
+    ):
+        if missing:
+            names = ", ".join(images.classes[label] for label in sorted(missing)[:_MAX_NAMES])
+            more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
+            warnings.warn(f"{images.name}/{images.split} has no images of {names}{more}: {consequence}.", stacklevel=4)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from tqdm import tqdm
 
 from codial.data import Dataset
 from codial.errors import CodialError
@@ -20,6 +19,7 @@ from codial.evaluate.probes.cached import standardize
 from codial.evaluate.transfer.report import TransferReport, mean_over_classes
 from codial.models import Backbone
 from codial.runs.run import Run
+from codial.utils.progress import progress_bar
 
 NAME = "transfer-voc2007-classification"
 _STEPS = 500  # of L-BFGS at most; it usually stops earlier, at a small gradient
@@ -101,7 +101,7 @@ def classify(
     vectors = standardize(*(each.pop(config.layer) for each in maps))
     features_device = vectors[0].device
     val_precisions = []
-    for c in tqdm(config.c_values, desc="C", delay=2, disable=not progress, leave=False):
+    for c in progress_bar(config.c_values, desc="C", show=progress):
         weight, bias = fit(vectors[0], train_tags.to(features_device), c)
         val_scores = torch.addmm(bias, vectors[1], weight.T)
         val_precisions.append(mean_over_classes(class_precisions(val_scores, val_tags, val.classes)))

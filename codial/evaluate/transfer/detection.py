@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from codial.data.checks import check_int
 from codial.data.datasets import voc
@@ -30,6 +29,7 @@ from codial.evaluate.transfer.rescaling import rescale_layers
 from codial.evaluate.transfer.roi_sampling import BACKGROUND, FOREGROUND, FOREGROUND_FRACTION, SampledBoxes, sample
 from codial.models import Backbone, require_transfer
 from codial.runs.run import Run
+from codial.utils.progress import progress_bar
 
 NAME = "transfer-voc2007-detection"
 _EXAMPLES = 6  # test images whose detections are kept
@@ -193,7 +193,7 @@ def fine_tune(
     optimizer = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)
     losses = torch.zeros(config.steps, 2)
     batches = sample_batches(train, proposals, config, config.steps, config.seed)
-    bar = tqdm(batches, "fine-tuning", config.steps, delay=2, disable=not progress, leave=False)
+    bar = progress_bar(batches, "fine-tuning", config.steps, show=progress)
     for step, (images, boxes) in enumerate(bar):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * 0.1 ** (5 * step // (2 * config.steps))
@@ -233,7 +233,7 @@ def evaluate(
     device = net.scores.weight.device
     detections = []
     pairs = zip(test, proposals, strict=True)
-    for item, boxes in tqdm(pairs, "evaluation", len(test), delay=2, disable=not progress, leave=False):
+    for item, boxes in progress_bar(pairs, "evaluation", len(test), show=progress):
         image, factor = resize_image(voc.read_pixels(item.path), config.scale, config.max_side)
         each = net.detect(image.to(device), (boxes * factor).to(device), config.threshold)
         detections.append(Detections(each.boxes.cpu() / factor, each.scores.cpu(), each.labels.cpu()))

@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-from tqdm import tqdm
 
 from codial.data.checks import check_int
 from codial.data.datasets import voc
@@ -23,6 +22,7 @@ from codial.data.io.decode import WORKERS
 from codial.errors import CodialError
 from codial.evaluate.metrics.box_ops import box_iou
 from codial.utils.atomic_io import make_folder, write_atomic
+from codial.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def propose(
         make_folder(folder)
     with _one_thread(cv2), ThreadPoolExecutor(WORKERS) as pool:
         boxes = pool.map(lambda item: _cached(item.path, folder, settings), items)
-        return list(tqdm(boxes, "proposals", len(items), unit=" images", delay=2, disable=not progress, leave=False))
+        return list(progress_bar(boxes, "proposals", len(items), unit=" images", show=progress))
 
 
 def selective_search(image: Tensor, config: ProposalConfig | None = None) -> Tensor:

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from codial.data.checks import check_int
 from codial.data.datasets import voc
@@ -29,6 +28,7 @@ from codial.evaluate.transfer.fcn import STEP, Fcn, crop
 from codial.evaluate.transfer.report import TransferReport, mean_over_classes
 from codial.models import Backbone, require_transfer
 from codial.runs.run import Run
+from codial.utils.progress import progress_bar
 
 NAME = "transfer-voc2012-segmentation"
 NAMES = ("background", *voc.CLASSES)
@@ -159,7 +159,7 @@ def fine_tune(
     optimizer = torch.optim.SGD(net.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
     losses = []
     batches = sample_batches(train, config, config.steps, config.seed)
-    bar = tqdm(batches, "fine-tuning", config.steps, delay=2, disable=not progress, leave=False)
+    bar = progress_bar(batches, "fine-tuning", config.steps, show=progress)
     for step, (images, masks) in enumerate(bar):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * 0.1 ** (3 * step // config.steps)
@@ -195,7 +195,7 @@ def evaluate(
     device = net.score.weight.device
     counts = torch.zeros(len(NAMES), len(NAMES), dtype=torch.int64)
     examples: list[SegmentationExample] = []
-    for item in tqdm(test, desc="evaluation", delay=2, disable=not progress, leave=False):
+    for item in progress_bar(test, desc="evaluation", show=progress):
         image, truth = voc.read_image_and_mask(item)
         prediction = net.pixels(image.to(device)).argmax(0).to(torch.uint8).cpu()
         counts += confusion_matrix(truth, prediction, len(NAMES))

@@ -55,7 +55,7 @@ def logged(trainer: Trainer) -> Iterator[None]:
     try:
         _start(loggers, trainer)
         yield
-        status = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
+        status = "finished" if trainer.finished else "stopped"
         if status == "finished":
             _log_map(loggers, trainer)
     except KeyboardInterrupt:

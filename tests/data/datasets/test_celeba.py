@@ -64,6 +64,32 @@ def test_torchvision_reads_the_same(folder, split, monkeypatch):
     assert list(images.classes) == [name for name in expected.attr_names if name]
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_kaggles_copy_is_read_as_it_unpacks(folder, split):
+    """Images one folder deeper, and lists as CSV."""
+    expected = celeba.read(folder, split, size=8)
+    (folder / "img_align_celeba").rename(folder / "inner")
+    (folder / "img_align_celeba").mkdir()
+    (folder / "inner").rename(folder / "img_align_celeba" / "img_align_celeba")
+    for name in ("list_attr_celeba", "list_eval_partition"):
+        (folder / f"{name}.txt").unlink()
+    rows = (",".join([name, *map(str, row)]) for name, row in zip(NAMES, VALUES, strict=True))
+    (folder / "list_attr_celeba.csv").write_text("\n".join([",".join(["image_id", *ATTRIBUTES]), *rows]) + "\n")
+    rows = (f"{name},{part}" for name, part in zip(NAMES, PARTS, strict=True))
+    (folder / "list_eval_partition.csv").write_text("\n".join(["image_id,partition", *rows]) + "\n")
+    images = celeba.read(folder.parent, split, size=8)
+    assert images.fingerprint == expected.fingerprint
+    assert celeba.problems(folder, split) == []
+    assert describe("celeba", folder.parent).startswith("celeba: present")
+
+
+def test_a_damaged_list_of_kaggle_is_named(folder):
+    (folder / "list_eval_partition.txt").unlink()
+    (folder / "list_eval_partition.csv").write_text("image_id,partition\n000003.jpg,x\n")
+    with pytest.raises(CodialError, match=r"list_eval_partition\.csv, line 2 is '000003\.jpg x'"):
+        celeba.read(folder, "train")
+
+
 def test_an_image_with_tags_is_not_replaced_by_another(folder):
     (folder / "img_align_celeba" / NAMES[2]).write_bytes(b"no image")
     images = celeba.read(folder, "train", storage="files")

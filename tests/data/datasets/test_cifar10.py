@@ -80,6 +80,17 @@ def test_missing_files_are_named(small, tmp_path):
     assert "get it with `codial data get cifar10`" in describe("cifar10", tmp_path / "nowhere")
 
 
+def test_other_layouts_are_named_with_the_mend(tmp_path):
+    (tmp_path / "cifar10" / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(CodialError, match=rf"{tmp_path}/cifar10 holds folders of images instead: .*data\.source="):
+        load_images("cifar10", root=tmp_path)
+    (tmp_path / "cifar10" / "train" / "cat").rmdir()
+    (tmp_path / "cifar10" / "train").rmdir()
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    with pytest.raises(CodialError, match=r"cifar-10-batches-bin is the binary version, .* get the Python version"):
+        load_images("cifar10", root=tmp_path)
+
+
 def test_checksums_are_torchvisions():
     datasets = pytest.importorskip("torchvision.datasets", exc_type=Exception)
     assert dict(datasets.CIFAR10.train_list + datasets.CIFAR10.test_list) == cifar10.MD5

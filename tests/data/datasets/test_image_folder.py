@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from codial.data import file_list, load_images
-from codial.data.datasets.image_folder import split_by_hash
+from codial.data.datasets.image_folder import read_layout, split_by_hash
 from codial.errors import CodialError
 
 
@@ -227,10 +227,37 @@ def test_split_folders_without_images_are_refused(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "test").mkdir()
     image(tmp_path / "a.png")
-    with pytest.raises(CodialError, match="No split of"):
+    for split in ("train", "all"):
+        with pytest.raises(CodialError, match=r"No image in test/, train/ of .*, which look like its splits; fill or"):
+            load_images(tmp_path, split)
+
+
+def test_a_missing_folder_is_an_error_that_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CodialError, match=rf"No data set or folder 'plain'.*\({tmp_path}/plain does not exist\)"):
+        load_images("plain")
+    with pytest.raises(CodialError, match=rf"plain/images does not exist in {tmp_path}; expected a folder of images"):
+        load_images("plain/images")
+
+
+def test_a_folder_is_read_as_chosen(tmp_path):
+    for red, name in enumerate(["train/a.png", "test/a.png", "car/a.png"]):
+        image(tmp_path / name, red)
+    with pytest.raises(CodialError, match="can be read in two ways"):
         load_images(tmp_path)
-    with pytest.raises(CodialError, match="None of the 0 images"):
-        load_images(tmp_path, "all")
+    assert reds(load_images(f"{tmp_path}#splits", "test")) == [1]
+    images = load_images(f"{tmp_path}#classes", "all")
+    assert images.classes == ("car", "test", "train")
+    assert images.name == tmp_path.name
+
+
+def test_what_is_passed_over_is_told(zoo, monkeypatch):
+    monkeypatch.setattr("codial.data.datasets.image_folder.extensions", lambda: (".jpg", ".png", ".webp"))
+    (zoo / "dogs" / "c.HEIC").touch()
+    layout = read_layout(zoo)
+    assert [file.path for file in layout.files if file.category == "dogs"] == ["dogs/Z.png", "dogs/a.webp"]
+    assert layout.passed_over[".heic files"] == ["dogs/c.HEIC"]
+    assert set(layout.passed_over["system or hidden"]) == {".ipynb_checkpoints/", "__MACOSX/", "cats/._a.png"}
 
 
 def test_a_file_is_not_a_folder(tmp_path):

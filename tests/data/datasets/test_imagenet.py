@@ -92,6 +92,57 @@ def test_a_flat_val_has_the_labels_of_the_development_kit(folder, with_train):
     assert imagenet.problems(folder, "val") == []
 
 
+@pytest.fixture
+def kaggle(folder) -> Path:
+    """The same images as Kaggle's archive unpacks them, with its lists."""
+    flatten(folder)
+    inner = folder / imagenet.KAGGLE
+    inner.mkdir(parents=True)
+    for split in ("train", "val"):
+        (folder / split).rename(inner / split)
+    rows = [f"ILSVRC2012_val_0000000{number},{wnid} 1 2 3 4 {wnid} 5 6 7 8 " for wnid, number in NUMBERS.items()]
+    (folder / imagenet.SOLUTION).write_text("\n".join(["ImageId,PredictionString", *rows]) + "\n")
+    (folder / imagenet.MAPPING).write_text("".join(f"{wnid} {words}\n" for wnid, words in WORDS.items()))
+    return folder
+
+
+@pytest.mark.parametrize("with_train", [True, False])
+@pytest.mark.parametrize("root", ["..", ".", imagenet.KAGGLE])
+def test_kaggles_archive_is_read_as_it_unpacks(kaggle, root, with_train):
+    if not with_train:
+        (kaggle / imagenet.KAGGLE / "train").rename(kaggle / "elsewhere")
+        if root == imagenet.KAGGLE:
+            return  # a flat val alone says nothing about its folder
+    images = imagenet.read((kaggle / root).resolve(), "test", size=8, storage="files")
+    named = {path: images.classes[label] for path, label in zip(images.paths, images.labels.tolist(), strict=True)}
+    expected = {"n01440764": "tench", "n02012849": "crane (n02012849)", "n03126707": "crane (n03126707)"}
+    assert named == {f"val/ILSVRC2012_val_0000000{NUMBERS[wnid]}.JPEG": name for wnid, name in expected.items()}
+    assert images.batch([0]).shape == (1, 3, 8, 8)
+    assert describe("imagenet", kaggle.parent).endswith("train, val" if with_train else ": val")
+    assert imagenet.problems(kaggle, "val") == []
+    if with_train:
+        assert imagenet.read(kaggle, "train", size=8).classes == tuple(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "_00000002,n01440764",
+            "_00000002,tench",
+            r"LOC_val_solution\.csv, line 3 is .*; expected the name of an image",
+        ),
+        ("_00000002", "_00000009", r"LOC_val_solution\.csv has no line for ILSVRC2012_val_00000002\.JPEG"),
+        ("n02012849", "n00001740", r"val_00000003\.JPEG is of class n00001740, which .*train does not have"),
+    ],
+)
+def test_a_list_of_kaggle_that_does_not_match(kaggle, old, new, message):
+    path = kaggle / imagenet.SOLUTION
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CodialError, match=message):
+        imagenet.read(kaggle, "val")
+
+
 @pytest.mark.parametrize(
     ("truth", "message"),
     [

@@ -65,6 +65,39 @@ def test_the_labeled_val_is_read_as_test_in_the_order_of_its_list(folder, split)
     assert images.batch([0]).shape == (1, 3, 64, 64)
 
 
+@pytest.mark.parametrize("below", ["", "images"])
+@pytest.mark.parametrize("list_kept", [True, False])
+def test_a_val_that_is_sorted_into_classes_has_the_same_labels(folder, below, list_kept):
+    expected = tiny_imagenet.read(folder, "val", storage="files")
+    for name, wnid in VAL:
+        (folder / "val" / wnid / below).mkdir(parents=True, exist_ok=True)
+        (folder / "val" / "images" / name).rename(folder / "val" / wnid / below / name)
+    (folder / "val" / "images").rmdir()
+    image(folder / "val" / "n02012849" / below / "val_3.JPEG")
+    if not list_kept:
+        (folder / "val" / "val_annotations.txt").unlink()
+    images = tiny_imagenet.read(folder, "test", storage="files")
+    labels = {Path(path).name: label for path, label in zip(images.paths, images.labels.tolist(), strict=True)}
+    official = {Path(path).name: label for path, label in zip(expected.paths, expected.labels.tolist(), strict=True)}
+    assert labels == official | {"val_3.JPEG": images.classes.index("crane (n02012849)")}
+    assert images.labels.tolist() == sorted(images.labels.tolist())
+    assert images.split == "val"
+    assert tiny_imagenet.problems(folder, "val") == []
+    assert "val" in describe("tiny-imagenet", folder.parent)
+    (folder / "val" / "n00000001").mkdir()
+    with pytest.raises(CodialError, match=r"val/n00000001 is not a class of wnids\.txt"):
+        tiny_imagenet.read(folder, "val")
+
+
+def test_training_images_may_be_directly_in_their_class(folder):
+    expected = tiny_imagenet.read(folder, "train")
+    for path in sorted((folder / "train").glob("*/images/*")):
+        path.rename(path.parents[1] / path.name)
+    for path in (folder / "train").glob("*/images"):
+        path.rmdir()
+    assert tiny_imagenet.read(folder, "train").fingerprint == expected.fingerprint
+
+
 def test_the_official_test_images_have_no_labels(folder):
     with pytest.raises(CodialError, match=r"test/images does not exist, so there are no unlabeled images"):
         tiny_imagenet.read(folder, "unlabeled")

@@ -135,6 +135,29 @@ def test_fractional_boxes_are_clipped_at_the_edge(folder, box, expected):
     assert voc.read_annotations(folder, "val")[0].boxes.tolist() == [expected]
 
 
+@pytest.mark.faults("hostile file or setting")
+def test_a_box_that_is_partly_outside_its_image_is_clipped_with_a_warning(folder):
+    content = xml([("dog", (-2, 3, WIDTH + 3, HEIGHT + 9), 0), ("dog", (1, 1, 5, 5), 0)])
+    (folder / "Annotations" / "000007.xml").write_text(content)
+    with pytest.warns(UserWarning, match=r"1 boxes are clipped .* first: .*000007\.xml has a box \[-2\.0, 3\.0, 63\.0"):
+        (item,) = voc.read_annotations(folder, "val")
+    assert item.boxes.tolist() == [[0, 2, WIDTH, HEIGHT], [0, 0, 5, 5]]
+
+
+def test_files_and_classes_are_found_in_any_case(folder):
+    expected = voc.read_annotations(folder, "val")
+    (folder / "Annotations/000007.xml").write_text(xml(OBJECTS["000007"]).replace("person", "Person"))
+    (folder / "Annotations/000007.xml").rename(folder / "Annotations/000007.XML")
+    (folder / "SegmentationClass/000007.png").rename(folder / "SegmentationClass/000007.Png")
+    for name in ("000007.JPG", "000007.Jpeg"):
+        next((folder / "JPEGImages").glob("000007.*")).rename(folder / "JPEGImages" / name)
+        (item,) = voc.read_annotations(folder, "val")
+        assert item.path.name == name
+        assert item.labels.tolist() == expected[0].labels.tolist()
+        assert voc.problems(folder, "val", 2007) == []
+        assert voc.list_segmented(folder, "val", 2007)[0].mask.name == "000007.Png"
+
+
 @pytest.mark.parametrize("missing", ["JPEGImages/000007.jpg", "Annotations/000007.xml", "ImageSets/Main/val.txt"])
 def test_a_missing_file_is_named(folder, missing):
     (folder / missing).unlink()
@@ -173,10 +196,11 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation><object><
         (b"\x00\xff\x00", "cannot be read"),
         (b"<?xml version='1.0' encoding='unheard-of'?><annotation/>", "cannot be read"),
         (xml([("unicorn", (1, 1, 5, 5), 0)]).encode(), r"has a class 'unicorn'; expected one of: aeroplane, "),
-        (xml([("dog", (5, 1, 4, 5), 0)]).encode(), "an empty box"),
-        (xml([("dog", (1, 1, "nan", 5), 0)]).encode(), "an empty box"),
-        (xml([("dog", (1, 1, WIDTH + 2, 5), 0)]).encode(), f"outside its image of {WIDTH} x {HEIGHT}"),
-        (xml([("dog", (1, -1, 5, 5), 0)]).encode(), f"outside its image of {WIDTH} x {HEIGHT}"),
+        (xml([("dog", (5, 1, 4, 5), 0)]).encode(), r"is empty: xmin is larger than xmax; if the corners are swapped"),
+        (xml([("dog", (1, 9, 4, 5), 0)]).encode(), r"is empty: ymin is larger than ymax; if the corners are swapped"),
+        (xml([("dog", (1, 1, "nan", 5), 0)]).encode(), f"outside its image of {WIDTH} x {HEIGHT}"),
+        (xml([("dog", (WIDTH + 1, 1, WIDTH + 2, 5), 0)]).encode(), f"outside its image of {WIDTH} x {HEIGHT}"),
+        (xml([("dog", (1, -9, 5, 0), 0)]).encode(), f"outside its image of {WIDTH} x {HEIGHT}"),
         (xml([("dog", (1, 1, "", 5), 0)]).encode(), "without the four numbers"),
         (b"<annotation><object><name>dog</name></object></annotation>", "without the four numbers"),
     ],

@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from codial.data.io import decode as decode_module
-from codial.data.io.decode import EXTENSIONS, WORKERS, decode, decode_all, decode_into
+from codial.data.io.decode import EXTENSIONS, WORKERS, decode, decode_all, decode_into, extensions
 
 SEED = 11
 SIDE = 24
@@ -32,6 +32,15 @@ def exact(path, expected, size=SIDE):
 def test_lossless_formats_keep_every_pixel(tmp_path, extension):
     options = {"lossless": True} if extension == "webp" else {}
     exact(saved(tmp_path / f"a.{extension}", Image.fromarray(NOISE), **options), NOISE)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("name", ["a.avif", "a.jpg"])
+def test_avif_is_read_also_under_another_ending(tmp_path, name):
+    color = np.broadcast_to(np.array([200, 100, 40], np.uint8), (SIDE, SIDE, 3))
+    Image.fromarray(color).save(tmp_path / name, "AVIF")
+    assert np.abs(decode(tmp_path / name, SIDE).transpose(1, 2, 0).astype(int) - color).max() <= 4
+    assert ".avif" in extensions()
 
 
 def test_gray_and_black_and_white(tmp_path):

@@ -251,8 +251,8 @@ def test_descriptions_have_all_settings():
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
-        (ZhangProbe, {"steps": 0}, r"at least one seed, step and image per batch"),
-        (GlobStatProbe, {"epochs": 0}, r"at least one seed, epoch and image per batch"),
+        (ZhangProbe, {"steps": 0}, r"at least one seed, one step, two images per batch"),
+        (GlobStatProbe, {"epochs": 0}, r"at least one seed, one epoch, two images per batch"),
         (GlobStatProbe, {"seeds": ()}, r"at least one seed"),
         (GlobStatProbe, {"crop": 1.5}, r"crop in \(0, 1\]"),
         (GlobStatProbe, {"precision": "fp8"}, r"'fp8'; expected auto"),

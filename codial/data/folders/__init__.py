@@ -1,0 +1,1 @@
+"""How a folder of images is understood, from the list of its files: splits, classes, and what is passed over."""
