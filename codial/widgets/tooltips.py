@@ -21,7 +21,8 @@ _STYLE = """<style>
     appearance: none}
 .codial-values label:hover, .codial-values label:focus-within {outline: 2px solid #000; outline-offset: 1px}
 .codial-values span {display: none; position: absolute; bottom: calc(100% + 5px); z-index: 9; padding: 0 7px;
-    background: #222; color: #fff; font-size: 12px; line-height: 22px; white-space: nowrap; pointer-events: none}
+    width: max-content; max-width: 20em;
+    background: #222; color: #fff; font-size: 12px; line-height: 22px; white-space: normal; pointer-events: none}
 .codial-values span::after {content: attr(data-text)}
 .codial-values label:hover span, .codial-values:not(:hover) label:focus-within span {display: block}
 </style>"""
@@ -50,5 +51,6 @@ def _label(tooltip: Tooltip, group: str) -> str:
     layer = 2 if tooltip.width * tooltip.height < 0.001 else 1  # markers lie above the bars that they are drawn on
     text = escape(tooltip.text)
     side = "right: 0" if tooltip.left > 0.5 else "left: 0"  # keeps the text within the image
+    side += "; bottom: auto; top: 5px" if tooltip.top < 0.15 else ""
     button = f'<input type="radio" name="{group}" aria-label="{text}" {_NO_SHORTCUTS}>'
     return f'<label style="{style}z-index: {layer}">{button}<span style="{side}" data-text="{text}"></span></label>'
