@@ -89,13 +89,11 @@ def _check_requests(who: str, backbone: Backbone, images: Tensor) -> None:
             f"{who}: features(images, [{first!r}]) returns {', '.join(found)}; expected {first} alone: return the"
             " layers in self.require(layers)."
         )
+    expected = "expected a CodialError: start with names = self.require(layers)."
     try:
         backbone.features(images, ("no such layer",))
     except CodialError:
         return
-    except Exception:
-        pass
-    raise CodialError(
-        f"{who}: features() of a layer that does not exist must raise a CodialError: start with names ="
-        " self.require(layers)."
-    )
+    except Exception as error:
+        raise CodialError(f"{who}: features() of a layer that does not exist: {error!r}; {expected}") from error
+    raise CodialError(f"{who}: features() of a layer that does not exist returns activations; {expected}")

@@ -108,6 +108,12 @@ class Lenient(Good):
         return super().features(images, known) if known else {}
 
 
+class Unchecked(Good):
+    def features(self, images, layers=None):
+        x = super().features(images)
+        return {name: x[name] for name in layers or self.layers}
+
+
 class Raising(Good):
     def features(self, images, layers=None):
         raise ValueError("some mistake")
@@ -129,7 +135,8 @@ class Raising(Good):
         (answering(lambda x, _: {name: v.flatten(1) for name, v in x.items()}), r"maps of shape \[2, 256\]; expected"),
         (answering(lambda x, _: list(x.values())), r"returns <class 'list'>; expected a dict"),
         (answering(lambda x, names: x if names is None else {**x, "mean": 0}), r"; expected maps alone"),
-        (Lenient, r"a layer that does not exist must raise a CodialError: start with names = self.require\(layers\)"),
+        (Lenient, r"does not exist returns activations; expected a CodialError: .* = self.require\(layers\)"),
+        (Unchecked, r"does not exist: KeyError\('no such layer'\); expected a CodialError"),
         (Raising, r"features\(\) of images \[2, 3, 32, 32\] raises ValueError: some mistake"),
     ],
 )  # fmt: skip
