@@ -13,8 +13,12 @@ def to_gaussian(raw: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hidden_layer(features: int) -> nn.Sequential:
-    """Return Linear(F, F), batch norm and ReLU on rows [N, F]: what a projector has below its last layer."""
-    return nn.Sequential(nn.Linear(features, features), nn.BatchNorm1d(features), nn.ReLU())
+    """Return Linear(F, F), batch norm and ReLU on rows [N, F]: what a projector has below its last layer.
+
+    The linear map has no bias: batch norm would cancel it, but where features hardly differ between images, as those of
+    an untrained network, float32 would round their differences to those of the bias.
+    """
+    return nn.Sequential(nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU())
 
 
 class StochasticHead(nn.Module):

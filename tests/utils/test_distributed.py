@@ -87,14 +87,13 @@ def configs(config):
     single_view = replace(config.views, primary=("rot0",))
     rotations = replace(config.views, primary=ROTATIONS)
     short = replace(config.train, epochs=2)  # rounding errors grow with the number of steps
-    first_steps = replace(config.train, epochs=1)  # with InfoNCE at this size they grow a thousandfold in three steps
     two_stages = replace(config.train, epochs=4)
     resnet = small("rotnet")
     resnet = replace(resnet, seed=config.seed, train=short, model=replace(resnet.model, backbone="resnet18"))
     joint = {name: small(name) for name in ("simclr", "barlowtwins", "vicreg", "byol", "essl")}
     return {
         "codial": config,
-        "codial-infonce": replace(config, method=replace(config.method, **INFONCE), train=first_steps),
+        "codial-infonce": replace(config, method=replace(config.method, **INFONCE), train=short),
         "codial-dv": replace(config, method=replace(config.method, bound="dv")),
         "decouple": replace(config, method=DecoupleConfig(dims=32, negatives=16), views=rotations, train=short),
         "cmc": replace(config, method=CmcConfig(negatives=16, dims=8), views=single_view),
