@@ -14,7 +14,7 @@ from codial.data.io.hugging_face import PREFIX
 from codial.data.registry import data_sets, name_of
 from codial.methods.presets import preset
 
-DEFAULT = "codial/photos"  # mild views, and a budget of about a minute on two CPU cores
+DEFAULT = "codial/photos"  # mild views, and a budget of one to two minutes on two CPU cores
 
 
 def is_own_folder(source: str | Path) -> bool:
