@@ -92,8 +92,9 @@ def name_of(source: str | Path) -> str:
 
 def absolute_source(source: str) -> str:
     """Return a source such that it means the same in every working directory: a folder with its absolute path."""
-    named = source.startswith(PREFIX) or source in data_sets()
-    return source if named else absolute(source)
+    if source.startswith(PREFIX):
+        return parse_name(source).absolute
+    return source if source in data_sets() else absolute(source)
 
 
 def describe(name: str, root: str | Path | None = None) -> str:

@@ -149,21 +149,14 @@ class Notebook:
 
     def run_all(self, seconds: float = 150) -> None:
         """Run all cells by the menu, and wait until every cell has finished or one has failed."""
-        for _ in range(3):  # on a busy machine JupyterLab may lose a click while it is still starting
-            self.page.get_by_role("menuitem", name="Run", exact=True).click()
-            self.page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
-            if self._becomes(STARTED, 20):
-                break
-        if not self._becomes(ENDED, seconds):
-            self.page.screenshot(path=OUT / "not-ended.png")
-            status = self.page.locator("#jp-main-statusbar").inner_text()
-            raise AssertionError(f"not ended after {seconds:.0f} s: prompts {self.prompts}, {status!r}, {self.errors}")
-
-    def _becomes(self, condition: str, seconds: float) -> bool:
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
         end = time.monotonic() + seconds
-        while not (met := self.page.evaluate(condition)) and time.monotonic() < end:
+        while not self.page.evaluate(ENDED):
+            if time.monotonic() > end:
+                self.page.screenshot(path=OUT / "not-ended.png")
+                raise AssertionError(f"not ended after {seconds:.0f} s: prompts {self.prompts}, errors {self.errors}")
             self.page.wait_for_timeout(200)
-        return met
 
     @property
     def prompts(self) -> list[str]:
@@ -171,7 +164,7 @@ class Notebook:
 
     @property
     def errors(self) -> list[str]:
-        shown = self.page.locator(STDERR)
+        shown = self.page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]')
         return [text for text in shown.all_inner_texts() if ERROR.search(text)]
 
     def cell(self, text: str):
@@ -200,19 +193,12 @@ class Notebook:
         return self.page.evaluate(CUT_OFF)
 
 
-# JupyterLab shows errors as it shows warnings; only the last line of an error starts with its type.
+# JupyterLab shows errors like warnings; only the last line of an error starts with its type.
 ERROR = re.compile(r"^\w*(Error|Exception|Interrupt)\b", re.MULTILINE)
-STDERR = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
-PROMPTS = "[...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map(p => p.innerText)"
-STARTED = rf"() => {PROMPTS}.some(p => /[\d*]/.test(p))"
-# A cell canceled because an earlier one failed may keep its star: then the error and an idle kernel mark the end.
-ENDED = rf"""() => {{
-    const prompts = {PROMPTS};
-    const errors = [...document.querySelectorAll('.jp-Notebook {STDERR}')].map(e => e.innerText);
-    const failed = errors.some(text => /{ERROR.pattern}/m.test(text));
-    const idle = document.querySelector('#jp-main-statusbar').innerText.includes('| Idle');
-    return prompts.some(p => /\d/.test(p)) && (!prompts.some(p => p.includes('*')) || (failed && idle));
-}}"""
+ENDED = r"""() => {
+    const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map(p => p.innerText);
+    return prompts.some(p => /\d/.test(p)) && !prompts.some(p => p.includes('*'));
+}"""
 VALUES = "([css, name]) => [...document.querySelectorAll(`.jp-CodeCell ${css}`)].map(e => e.getAttribute(name))"
 CUT_OFF = """() => {
     const edge = document.querySelector('.jp-WindowedPanel-outer').getBoundingClientRect();

@@ -39,8 +39,8 @@ def assert_ran(opened):
     assert opened.cut_off() == []
 
 
-def test_an_error_is_detected(notebook):
-    opened = notebook(NOTEBOOKS["05_retrieval"], {"layer": "fc9"})
+def test_an_error_is_detected(notebook, runs):
+    opened = notebook(NOTEBOOKS["05_retrieval"], {"runs": runs, "images": 400, "layer": "fc9"})
     opened.run_all()
     assert "fc9" in opened.errors[0]
     assert not all(re.search(r"\[\d+\]", prompt) for prompt in opened.prompts)

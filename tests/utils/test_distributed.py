@@ -94,7 +94,7 @@ def configs(config):
     return {
         "codial": config,
         "codial-infonce": replace(config, method=replace(config.method, **INFONCE), train=short),
-        "codial-dv": replace(config, method=replace(config.method, bound="dv")),
+        "codial-dv": replace(config, method=replace(config.method, bound="dv"), train=short),
         "decouple": replace(config, method=DecoupleConfig(dims=32, negatives=16), views=rotations, train=short),
         "cmc": replace(config, method=CmcConfig(negatives=16, dims=8), views=single_view),
         "globstat": replace(config, method=GlobStatConfig(width=0.1), train=short),
@@ -215,11 +215,9 @@ def wait_for_lines(process, history, count):
 @pytest.mark.parametrize(
     ("signum", "receiver"),
     [
-        (signal.SIGINT, "torchrun"),
         (signal.SIGTERM, "torchrun"),
-        (signal.SIGTERM, "one process"),
+        (signal.SIGINT, "all processes"),
         (signal.SIGUSR1, "one process"),
-        (signal.SIGUSR1, "all processes"),
     ],
     ids=str,
 )

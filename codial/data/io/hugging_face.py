@@ -44,6 +44,13 @@ class HuggingFaceName:
         return self.path.exists() or self.location.startswith((".", "/", "~"))
 
     @property
+    def absolute(self) -> str:
+        """The source, with the absolute path of a folder or file that exists; "~" means the same everywhere."""
+        if self.location.startswith("~") or not self.path.exists():
+            return self.source
+        return PREFIX + os.path.abspath(self.path) + self.source.removeprefix(PREFIX + self.location)
+
+    @property
     def name(self) -> str:
         """Name in reports and file names, such as "hf-set-config"; a label column that was chosen is its last part."""
         last = Path(os.path.abspath(self.path)).name if self.is_local else Path(self.location).name

@@ -31,4 +31,13 @@ def test_folders_get_their_absolute_path_and_names_stay(tmp_path, monkeypatch):
     assert absolute("missing") == "missing"
     assert absolute_source("photos") == "photos"  # the data set
     assert absolute_source("./photos") == str(Path(tmp_path, "photos"))
-    assert absolute_source("hf:plain") == "hf:plain"
+
+
+@pytest.mark.parametrize("rest", ["", ":en", "#image=photo,label=breed"])
+def test_tables_on_this_machine_get_their_absolute_path_and_names_of_the_hub_stay(rest, tmp_path, monkeypatch):
+    (tmp_path / "saved").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute_source("hf:./saved" + rest) == f"hf:{tmp_path}/saved{rest}"
+    assert name_of("hf:./saved" + rest) == name_of(f"hf:{tmp_path}/saved{rest}")
+    for other in ("hf:user/set", "hf:~/saved", "hf:./missing"):
+        assert absolute_source(other + rest) == other + rest
