@@ -52,6 +52,7 @@ with process_group() as processes:
         codial.pretrain(config, f"{sys.argv[2]}/{name}", images=images, progress=False)
 """
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+PASSED_ON = "--signals-to-handle=SIGINT,SIGTERM,SIGUSR1"
 INFONCE = {"bound": "infonce", "critic": "cosine", "projector": "mlp", "negatives": "batch", "bottleneck": False}
 slow = pytest.mark.slow
 
@@ -59,7 +60,7 @@ slow = pytest.mark.slow
 def start(code, values, folder, script):
     """Start two processes."""
     script.write_text(code)
-    command = [*TORCHRUN, str(script), json.dumps(values), str(folder)]
+    command = [*TORCHRUN, PASSED_ON, str(script), json.dumps(values), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)
@@ -216,6 +217,7 @@ def wait_for_lines(process, history, count):
     ("signum", "receiver"),
     [
         (signal.SIGTERM, "torchrun"),
+        (signal.SIGUSR1, "torchrun"),
         (signal.SIGINT, "all processes"),
         (signal.SIGUSR1, "one process"),
     ],
