@@ -91,7 +91,7 @@ def name_of(source: str | Path) -> str:
 
 
 def absolute_source(source: str) -> str:
-    """Return a source such that it means the same in every working directory: a folder with its absolute path."""
+    """Return a source that means the same in every working directory: a local folder or file by its absolute path."""
     if source.startswith(PREFIX):
         return parse_name(source).absolute
     return source if source in data_sets() else absolute(source)

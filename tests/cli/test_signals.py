@@ -29,7 +29,7 @@ def wait_until(process, condition):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_pretrain_saves(name, tmp_path, tiny_settings):
     settings = [part for setting in ENDLESS for part in ("--set", setting)]
     process = start(["pretrain", "codial/photos", "--out", tmp_path, *tiny_settings, *settings])
@@ -43,7 +43,7 @@ def test_pretrain_saves(name, tmp_path, tiny_settings):
     assert run.progress["step"] == run.history[-1]["step"] >= 1
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_a_probe_ends_with_a_line(name, run):
     arguments = ["probe", run, "--epochs", "1000000", "--seeds", "1", "--limit", "80", "--device", "cpu"]
     process = start(arguments)

@@ -52,15 +52,14 @@ with process_group() as processes:
         codial.pretrain(config, f"{sys.argv[2]}/{name}", images=images, progress=False)
 """
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-PASSED_ON = "--signals-to-handle=SIGINT,SIGTERM,SIGUSR1"
 INFONCE = {"bound": "infonce", "critic": "cosine", "projector": "mlp", "negatives": "batch", "bottleneck": False}
 slow = pytest.mark.slow
 
 
-def start(code, values, folder, script):
-    """Start two processes."""
+def start(code, values, folder, script, options=()):
+    """Start two processes by torchrun with some options of its own."""
     script.write_text(code)
-    command = [*TORCHRUN, PASSED_ON, str(script), json.dumps(values), str(folder)]
+    command = [*TORCHRUN, *options, str(script), json.dumps(values), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)
@@ -95,7 +94,7 @@ def configs(config):
     return {
         "codial": config,
         "codial-infonce": replace(config, method=replace(config.method, **INFONCE), train=short),
-        "codial-dv": replace(config, method=replace(config.method, bound="dv"), train=short),
+        "codial-dv": replace(config, method=replace(config.method, bound="dv")),
         "decouple": replace(config, method=DecoupleConfig(dims=32, negatives=16), views=rotations, train=short),
         "cmc": replace(config, method=CmcConfig(negatives=16, dims=8), views=single_view),
         "globstat": replace(config, method=GlobStatConfig(width=0.1), train=short),
@@ -214,18 +213,20 @@ def wait_for_lines(process, history, count):
 @slow
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize(
-    ("signum", "receiver"),
+    ("signum", "receiver", "options"),
     [
-        (signal.SIGTERM, "torchrun"),
-        (signal.SIGUSR1, "torchrun"),
-        (signal.SIGINT, "all processes"),
-        (signal.SIGUSR1, "one process"),
+        (signal.SIGINT, "torchrun", ()),
+        (signal.SIGTERM, "torchrun", ()),
+        (signal.SIGUSR1, "torchrun", ("--signals-to-handle=SIGINT,SIGTERM,SIGUSR1",)),  # otherwise it ends torchrun
+        (signal.SIGTERM, "one process", ()),
+        (signal.SIGUSR1, "one process", ()),
+        (signal.SIGUSR1, "all processes", ()),
     ],
     ids=str,
 )
-def test_a_signal_saves_once_for_all_processes(signum, receiver, config, tmp_path):
+def test_a_signal_saves_once_for_all_processes(signum, receiver, options, config, tmp_path):
     endless = replace(config, train=replace(config.train, epochs=100_000, monitor_every=0, checkpoint_every=100_000))
-    process = start(CHILD, to_dict(endless), tmp_path / "run", tmp_path / "child.py")
+    process = start(CHILD, to_dict(endless), tmp_path / "run", tmp_path / "child.py", options)
     try:
         wait_for_lines(process, tmp_path / "run" / "history.jsonl", 5)
         trainers = psutil.Process(process.pid).children()
