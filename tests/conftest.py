@@ -33,10 +33,16 @@ pytest.register_assert_rewrite("comparing_runs")  # so that failed assertions sh
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_interrupts():
-    """Handle SIGINT, which shells ignore in background jobs; subprocesses inherit this."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def no_ignored_signals():
+    """Handle SIGINT, which shells ignore in background jobs, and SIGHUP, which nohup ignores.
+
+    Subprocesses, which would ignore them, too, get the default action; these tests themselves survive SIGHUP.
+    """
+    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": lambda signum, frame: None}
+    for name, handler in handlers.items():
+        signum = getattr(signal, name, None)  # Windows has no SIGHUP
+        if signum is not None and signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -108,7 +108,7 @@ def test_chance_is_one_over_the_number_of_classes():
 
 
 def test_diagnoses_of_published_runs():
-    """Few have problems: those with a high or early beta, and SpotArtifacts."""
+    """Few have problems: those with a high or early beta, SpotArtifacts, and BYOL after few steps."""
     diagnoses = {
         f"{run.folder.parent.name}/{run.folder.name}": kinds(run.history, run.config)
         for run in codial.runs.run.list_runs(RESULTS)
@@ -119,6 +119,7 @@ def test_diagnoses_of_published_runs():
         "cifar10/codial-beta1": ["Falling"],
         "cifar10/codial-early1": ["Collapsed"],
         "cifar10/spotartifacts": ["Worse than random"],
+        "short/byol": ["Worse than random"],
         "short/codial-mi": ["Collapsing"],
         "short/spotartifacts": ["Worse than random"],
     }
