@@ -70,8 +70,6 @@ notebooks: $(READY)  ## run every notebook without a person; copies and results 
 
 refresh: $(READY)  ## run the notebooks and store their outputs in place, tidied, for a commit
 	@$(BIN)/python -m tools.run_notebooks refresh $(NAMES)
-	@for method in random supervised codial; do \
-		[ ! -e runs/photos/$$method/config.json ] || $(BIN)/python -m codial publish runs/photos/$$method || exit; done
 
 lab: $(READY)  ## open JupyterLab in notebooks/, for this machine only
 	@root=; [ "$$(id -u)" != 0 ] || { root=--allow-root; echo 'You are root: the notebooks run as root, too.' >&2; }; \

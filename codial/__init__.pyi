@@ -3,12 +3,12 @@ from .config.schema import Config, override
 from .data.in_memory import ImageSet
 from .data.registry import load_images
 from .errors import CodialError
-from .evaluate.embeddings import project
 from .evaluate.features import features
 from .evaluate.probes.cached import ProbeConfig
 from .evaluate.probes.probe import ProbeReport, probe
 from .evaluate.probes.zhang_globstat import GlobStatProbe, ZhangProbe
 from .evaluate.retrieval import retrieve
+from .evaluate.umap_layout import project
 from .methods.presets import preset
 from .runs.load import load_backbone
 from .runs.run import Run, list_runs, open_run

@@ -6,7 +6,6 @@ from codial.evaluate.embeddings import (
     map_aligned,
     map_features,
     map_layers,
-    project,
     trustworthiness,
 )
 from codial.evaluate.features import features, layer_features
@@ -17,6 +16,7 @@ from codial.evaluate.probes.cached import ProbeConfig
 from codial.evaluate.probes.probe import PROTOCOLS, ProbeReport, probe
 from codial.evaluate.probes.zhang_globstat import GlobStatProbe, ZhangProbe
 from codial.evaluate.retrieval import RetrievalResult, max_k, nearest, queries_to_show, retrieve
+from codial.evaluate.umap_layout import project
 from codial.evaluate.view_retrieval import retrieve_views
 
 __all__ = [

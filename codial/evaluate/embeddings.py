@@ -1,9 +1,7 @@
-"""Two-dimensional UMAP embeddings ("maps") of features."""
+"""Maps of a network's layers: two-dimensional UMAP embeddings of their features, and how far to trust them."""
 
 import math
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -13,8 +11,9 @@ from torch.nn.functional import normalize
 
 from codial.data import Dataset
 from codial.errors import CodialError
-from codial.evaluate.features import backbone_of, features, layer_features, require_finite
+from codial.evaluate.features import backbone_of, features, layer_features
 from codial.evaluate.retrieval import nearest_others
+from codial.evaluate.umap_layout import possible_neighbors, project
 from codial.models import Backbone
 from codial.models.collapse import collapse_text, feature_std
 from codial.runs.run import Run
@@ -45,7 +44,6 @@ class LayerMap:
         return collapse_text(self.feature_std)
 
 
-MIN_IMAGES = 4  # of a map
 MAX_EXACT = 10_000  # images up to which trustworthiness uses all; its time and memory grow with their square
 _CHUNK = 1024  # points whose distances to all others are kept in memory at once
 _SKETCH_DIMS = 64  # random projections of a layer in the shared layout; they keep its cosines to about 0.1
@@ -176,78 +174,13 @@ def map_features(
 
     Arguments and errors are those of `project`. With a `start`, the map is centered, scaled and rotated onto it.
     """
-    neighbors = _possible_neighbors(len(features), neighbors)
+    neighbors = possible_neighbors(len(features), neighbors)
     points = project(features, neighbors=neighbors, min_dist=min_dist, seed=seed, start=start)
     if start is not None:
         points = _procrustes(_standardize(points), start)
     similarity, indices = nearest_others(features, neighbors)
     trusted = trustworthiness(features, points, neighbors)
     return LayerMap(points, trusted, indices, similarity, feature_std(features))
-
-
-def _possible_neighbors(images: int, neighbors: int) -> int:
-    """Return the number of neighbors that a map of some images can have: fewer, with a warning, if they are few.
-
-    Raises:
-        CodialError: there are fewer images than `MIN_IMAGES`.
-    """
-    if images < MIN_IMAGES:
-        raise CodialError(f"A map needs at least {MIN_IMAGES} images; there {'is' if images == 1 else 'are'} {images}.")
-    if images <= neighbors:
-        message = f"There are {images} images: the map uses {images - 1} neighbors instead of {neighbors}."
-        warnings.warn(message, stacklevel=3)
-    return min(neighbors, images - 1)
-
-
-def project(
-    features: Tensor, *, neighbors: int = 15, min_dist: float = 0.1, seed: int = 0, start: Tensor | None = None
-) -> Tensor:
-    """Embed features in the plane by UMAP with cosine similarity; a seed gives the same map on the same machine.
-
-    Args:
-        features: [N, F] float.
-        neighbors: UMAP's neighborhood size; small values keep local structure, large ones global structure. If there
-            are not more images than that, all others are used, with a warning.
-        min_dist: minimum distance between points of the map.
-        seed: seed of the layout.
-        start: [N, 2] initial positions, from which points move with a small learning rate; None is UMAP's own
-            initialization.
-
-    Returns:
-        [N, 2] float32.
-
-    Raises:
-        CodialError: umap-learn is not installed, there are fewer images than `MIN_IMAGES`, or a feature is NaN or
-            infinite.
-    """
-    require_finite(features, "map")
-    neighbors = _possible_neighbors(len(features), neighbors)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from umap import UMAP
-    except ImportError as error:
-        raise CodialError("Maps need umap-learn: pip install umap-learn.") from error
-    # On unit vectors Euclidean order is cosine order.
-    unit = normalize(features.float(), dim=1).cpu().numpy()
-    initial = {} if start is None else {"init": start.numpy(), "n_epochs": 200, "learning_rate": 0.1}
-    with warnings.catch_warnings(), _preserve_num_threads():
-        warnings.simplefilter("ignore")  # UMAP warns that a seed disables its threads
-        mapped = UMAP(n_neighbors=neighbors, min_dist=min_dist, random_state=seed, **initial).fit_transform(unit)
-    return torch.from_numpy(mapped).float()
-
-
-@contextmanager
-def _preserve_num_threads() -> Iterator[None]:
-    """Restore torch's number of threads: numba, on which UMAP runs, sets OpenMP's for the whole process.
-
-    Another number of threads would change the order of sums, and so the results of later training.
-    """
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def trustworthiness(features: Tensor, mapped: Tensor, neighbors: int = 15) -> float:

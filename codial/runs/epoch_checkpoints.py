@@ -9,7 +9,7 @@ from typing import Any
 
 from codial.errors import CodialError
 from codial.models import Backbone
-from codial.runs.metadata import DAMAGED, LAST, read_metadata
+from codial.runs.metadata import LAST, read_metadata
 from codial.runs.run import Run, open_run
 
 
@@ -48,22 +48,18 @@ class KeepEpochs:
 
 
 def earlier_epochs(run: Run) -> dict[str, Backbone]:
-    """Return the backbones of a run's checkpoints before the last one, ordered by epoch.
+    """Return the backbones that `KeepEpochs` kept, ordered by epoch.
 
-    Damaged checkpoints are skipped with a warning. Of several checkpoints of the same step, one is returned.
+    Damaged checkpoints are skipped with a warning.
 
     Returns:
         Backbones by run and epoch, such as "codial/photos, epoch 2".
     """
     backbones: dict[int, tuple[str, Backbone]] = {}
-    for path in sorted((run.folder / "checkpoints").glob("*.safetensors")):
-        if path.name in (LAST, DAMAGED):
-            continue
+    for path in (run.folder / "checkpoints").glob("epoch-*.safetensors"):
         try:
-            metadata = read_metadata(path)
-            if metadata["step"] < run.progress["step"]:
-                name = f"{run.config.name}, epoch {metadata['epoch']}"
-                backbones[metadata["step"]] = (name, run.backbone(path.stem))
+            epoch = read_metadata(path)["epoch"]
+            backbones[epoch] = (f"{run.config.name}, epoch {epoch}", run.backbone(path.stem))
         except CodialError as error:
             warnings.warn(f"Skipped: {error}", stacklevel=2)
-    return dict(backbones[step] for step in sorted(backbones))
+    return dict(backbones[epoch] for epoch in sorted(backbones))

@@ -2,6 +2,7 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from panels import Screen, text_of, until
@@ -67,13 +68,19 @@ def test_a_run_of_another_process_is_followed(panel, run):
 
 
 def test_without_locks_a_run_is_followed_as_long_as_it_changes(panel, run, monkeypatch):
+    """The clock is set by hand, since drawing may take longer than a short time of watching."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep)
+    monkeypatch.setattr("codial.widgets.run_panel.time", clock)
     monkeypatch.setattr("codial.widgets.run_panel.is_training", lambda folder: False)
-    monkeypatch.setattr("codial.widgets.run_panel._LINGER", 1.5)  # longer than drawing takes on a slow machine
+    monkeypatch.setattr("codial.widgets.run_panel._LINGER", 20.0)
     panel.show()
     for step in range(8, 11):
-        time.sleep(0.7)
+        now[0] += 15
         append_line(run, step)
         until(lambda step=step: panel.figure.headlines[-1].startswith(f"tiny: step {step}"))
+    assert watched(panel)
+    now[0] += 25
     until(lambda: not watched(panel))
 
 
