@@ -4,7 +4,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib import metadata
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,6 +122,24 @@ class Registry:
                 f"The {self.kind} name {name!r} of {identity(cls)} is invalid; expected lower-case letters, digits and"
                 " underscores, as in 'my_name'."
             )
+
+
+def entry_points(**query: str) -> metadata.EntryPoints:
+    """Return the entry points of installed packages, which are read again if a package was installed since."""
+    return _entry_points(tuple((folder, _modified(folder)) for folder in sys.path)).select(**query)
+
+
+@lru_cache(maxsize=4)
+def _entry_points(folders: tuple[tuple[str, int], ...]) -> metadata.EntryPoints:
+    """Read the entry points of all packages, which takes 30 ms where many are installed."""
+    return metadata.entry_points()
+
+
+def _modified(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def import_file(path: str | Path) -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from codial.data.base import stratified_indices
 from codial.data.catalog import PHOTOS_INSTALL, photos_files
 from codial.data.in_memory import ImageSet
 from codial.errors import CodialError
@@ -69,11 +70,14 @@ def read(root: Path, split: str, limit: int | None = None, seed: int = 0) -> Ima
     Raises:
         CodialError: The photographs are neither cached nor installed, or differ from the expected ones.
     """
-    patches = [crop_patches(photograph, split) for photograph in load_photographs(root).values()]
-    pixels = np.stack(patches, axis=1).reshape(-1, 3, SIDE, SIDE)  # [n, 8, 3, 64, 64] -> [n * 8, 3, 64, 64]
-    labels = torch.arange(len(PHOTOS)).repeat(COUNT[split])
-    images = ImageSet("photos", split, torch.from_numpy(np.ascontiguousarray(pixels)), labels, CLASSES)
-    return images if limit is None else images.subset(limit, seed)
+    labels = torch.arange(len(PHOTOS)).repeat(COUNT[split])  # patch i is the i // 8-th of photograph i % 8
+    chosen = torch.arange(len(labels)) if limit is None else stratified_indices(labels, limit, seed)
+    labels = labels[chosen]
+    pixels = np.empty((len(chosen), 3, SIDE, SIDE), dtype=np.uint8)
+    for label, photograph in enumerate(load_photographs(root).values()):
+        numbers = chosen[labels == label] // len(PHOTOS)
+        pixels[(labels == label).numpy()] = crop_patches(photograph, split, numbers.numpy())
+    return ImageSet("photos", split, torch.from_numpy(pixels), labels, CLASSES)
 
 
 def problems(root: Path, split: str) -> list[str]:
@@ -105,11 +109,19 @@ def positions(height: int, width: int, split: str) -> np.ndarray:
     return possible[order[: COUNT[split]]]
 
 
-def crop_patches(photograph: np.ndarray, split: str) -> np.ndarray:
-    """Crop the patches of a split, [n, 3, 64, 64] uint8, from a photograph, [H, W, 3] uint8."""
+def crop_patches(photograph: np.ndarray, split: str, numbers: np.ndarray) -> np.ndarray:
+    """Crop some patches of a split, [n, 3, 64, 64] uint8, from a photograph, [H, W, 3] uint8.
+
+    Args:
+        photograph: [H, W, 3] uint8.
+        split: "train" or "test".
+        numbers: [n] int64, which of the photograph's patches.
+    """
     height, width, _ = photograph.shape
-    corners = positions(height, width, split)
-    windows = np.stack([photograph[top : top + WINDOW, left : left + WINDOW] for top, left in corners])
+    corners = positions(height, width, split)[numbers]
+    windows = np.empty((len(corners), WINDOW, WINDOW, 3), dtype=np.uint8)
+    for window, (top, left) in zip(windows, corners, strict=True):
+        window[:] = photograph[top : top + WINDOW, left : left + WINDOW]
     return shrink(windows).transpose(0, 3, 1, 2)  # [n, H, W, 3] -> [n, 3, H, W]
 
 
@@ -121,10 +133,11 @@ def shrink(windows: np.ndarray) -> np.ndarray:
 
 def _two_of_three(pixels: np.ndarray, axis: int) -> np.ndarray:
     """Replace every three pixels along an axis by three times the means of their first and of their second half."""
-    threes = pixels.reshape(*pixels.shape[:axis], -1, 3, *pixels.shape[axis + 1 :])
-    first, second, third = (threes.take(i, axis + 1) for i in range(3))
+    before, length, after = pixels.shape[:axis], pixels.shape[axis], pixels.shape[axis + 1 :]
+    threes = pixels.reshape(*before, length // 3, 3, *after)
+    first, second, third = np.moveaxis(threes, axis + 1, 0)
     twos = np.stack((2 * first + second, second + 2 * third), axis + 1)
-    return twos.reshape(*pixels.shape[:axis], -1, *pixels.shape[axis + 1 :])
+    return twos.reshape(*before, length * 2 // 3, *after)
 
 
 def load_photographs(root: Path) -> dict[str, np.ndarray]:
