@@ -63,6 +63,8 @@ $(READY): pyproject.toml
 	@set -o pipefail; $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e '.[$(EXTRAS)]' \
 		| awk '/^ *(Downloading|Using cached) .*(GB|[0-9][0-9](\.[0-9])? MB)/ || /^(Installing collected|Successfully)/ \
 			{print substr($$0, 1, 100); fflush()}'
+	@echo 'Compiling the rendering of views and UMAP, once ...'
+	@$(BIN)/python -m tools.compile_kernels || echo 'Not compiled; that is done on first use.'
 	@touch $@
 
 notebooks: $(READY)  ## run every notebook without a person; copies and results in runs/notebooks
