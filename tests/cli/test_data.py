@@ -94,13 +94,13 @@ def test_check_tells_how_a_folder_is_understood(tmp_path, capsys):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / f"{path}.png")
     (tmp_path / "Testing/cat/a.png").write_bytes((tmp_path / "Training/cat/a.png").read_bytes())
-    (tmp_path / "Training/dog/a.heic").touch()
+    (tmp_path / "Training/dog/a.mp4").touch()
     (tmp_path / "Training/dog/Thumbs.db").touch()
     assert main(["data", "check", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[:6] == [
         "train (in Training/): 2 images, 2 classes: cat 1, dog 1",
         "test (in Testing/): 2 images, 2 classes: cat 1, emu 1",
-        "passed over: .heic files: 1 (Training/dog/a.heic); system or hidden: 1 (Training/dog/Thumbs.db);"
+        "passed over: .mp4 files: 1 (Training/dog/a.mp4); system or hidden: 1 (Training/dog/Thumbs.db);"
         " folders beside the splits: 1 (extra/ with 1 image)",
         "train has no images of: emu",
         "test has no images of: dog",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 _SHOWN = 8  # names in a line
+_READ_HEIC = "`pip install pillow-heif` to read HEIC"
 _SHOWN_PATHS = 3
 
 
@@ -80,8 +81,10 @@ class Layout:
 
 
 def in_words(passed_over: Mapping[str, Sequence[str]]) -> str:
-    """Return what is passed over: the number and the first paths of each reason."""
-    return "; ".join(f"{why}: {len(paths):,} ({listed(paths, _SHOWN_PATHS)})" for why, paths in passed_over.items())
+    """Return what is passed over: the number and the first paths of each reason, and what would help."""
+    reasons = [f"{why}: {len(paths):,} ({listed(paths, _SHOWN_PATHS)})" for why, paths in passed_over.items()]
+    heic = [_READ_HEIC] if passed_over.keys() & {".heic files", ".heif files", ".hif files"} else []
+    return "; ".join(reasons + heic)
 
 
 def listed(names: Iterable[str], shown: int = _SHOWN) -> str:

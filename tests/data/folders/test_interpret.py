@@ -160,7 +160,9 @@ def test_classes_that_a_split_lacks_are_told():
 
 
 def test_a_folder_without_images_names_what_is_there():
-    with pytest.raises(CodialError, match=r"No image in images; .*\.heic files: 1 \(cat/0\.heic\)"):
+    with pytest.raises(
+        CodialError, match=r"No image in images; .*\.heic files: 1 \(cat/0\.heic\); .*pip install pillow-heif"
+    ):
         understood({"cat": "0.heic"})
     with pytest.raises(CodialError, match="hf:images reads tables of Hugging Face"):
         understood({"data": "train-00000-of-00001.parquet"})

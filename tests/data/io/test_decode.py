@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from codial.data.datasets.photos import load_photographs
 from codial.data.io import decode as decode_module
 from codial.data.io.decode import EXTENSIONS, WORKERS, decode, decode_all, decode_into, extensions
+from codial.data.registry import data_root
 
 SEED = 11
 SIDE = 24
@@ -19,6 +21,11 @@ GRAY = NOISE[:, :, 0]
 def saved(path, image, **options):
     image.save(path, **options)
     return path
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    return Image.fromarray(load_photographs(data_root())["cat"])
 
 
 def exact(path, expected, size=SIDE):
@@ -41,6 +48,19 @@ def test_avif_is_read_also_under_another_ending(tmp_path, name):
     Image.fromarray(color).save(tmp_path / name, "AVIF")
     assert np.abs(decode(tmp_path / name, SIDE).transpose(1, 2, 0).astype(int) - color).max() <= 4
     assert ".avif" in extensions()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_heic_of_a_phone_is_read_upright(tmp_path, photograph, orientation):
+    """As a JPEG of the same orientation; Pillow decodes JPEG, libheif HEIC."""
+    heif = pytest.importorskip("pillow_heif")
+    assert ".heic" in extensions()
+    heif.register_heif_opener()  # to save one
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    files = [saved(tmp_path / f"a.{ending}", photograph, exif=exif.tobytes(), quality=95) for ending in ("heic", "jpg")]
+    heic, jpeg = (decode(file, 64).astype(float) for file in files)
+    assert abs(heic - jpeg).mean() < 3
 
 
 def test_gray_and_black_and_white(tmp_path):
