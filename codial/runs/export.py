@@ -2,7 +2,7 @@
 
 The exported folder can be opened by `codial.load_backbone`, and like any run by `codial.open_run`:
 
-config.json, provenance.json     those of the run
+config.json, provenance.json     those of the run, without the path of a folder of images
 checkpoints/last.safetensors     the backbone's weights; the metadata has `layers` and the backbone's `input`
 probe-*.json, retrieval-*.json   the run's reports
 README.md                        model card
@@ -22,7 +22,7 @@ from codial.runs.checkpoints import save_checkpoint
 from codial.runs.metadata import latest_metadata
 from codial.runs.model_card import UNKNOWN, model_card
 from codial.runs.program import PROGRAM, agree, write_program
-from codial.runs.publish import WEIGHTS
+from codial.runs.publish import WEIGHTS, copy_config
 from codial.runs.reports import reports_folder
 from codial.runs.run import Run, open_run
 from codial.runs.weights import PREFIX, read_weights, without_vectors
@@ -31,7 +31,6 @@ from codial.utils.paths import project_path
 
 LAYERS = ("maps", "all")
 PRECISIONS = ("half", "full")
-_COPIED = ("config.json", "provenance.json")
 
 
 def export(
@@ -81,7 +80,7 @@ def export(
 
 def is_export(folder: Path) -> bool:
     """Return whether a folder holds what `export` writes, and nothing else except reports on it."""
-    exported = {*_COPIED, "README.md", PROGRAM, "checkpoints", "evaluations"}
+    exported = {"config.json", "provenance.json", "README.md", PROGRAM, "checkpoints", "evaluations"}
     other = [path for path in folder.iterdir() if path.name not in exported and path.suffix != ".json"]
     return not other and (folder / "config.json").is_file() and "layers" in latest_metadata(folder / "checkpoints")
 
@@ -127,7 +126,8 @@ def _fill(folder: Path, run: Run, layers: str, precision: str) -> None:
     metadata = run.progress | {"layers": list(names), "input": run.config.method.input}
     tensors = {PREFIX + name: tensor for name, tensor in kept.items()}
     save_checkpoint(folder / "checkpoints/last.safetensors", tensors, metadata)
-    for path in [run.folder / name for name in _COPIED] + sorted(reports_folder(run).glob("*-*.json")):
+    copy_config(run, folder)
+    for path in [run.folder / "provenance.json", *sorted(reports_folder(run).glob("*-*.json"))]:
         shutil.copyfile(path, folder / path.name)
     backbone.load_state_dict(backbone.state_dict() | kept)
     _require_same_maps(backbone, open_run(folder).backbone(), names)

@@ -1,21 +1,23 @@
 """Publishing a run: its settings, history, provenance and reports, small enough for a repository."""
 
+import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from codial.data.io.hugging_face import PREFIX
 from codial.errors import CodialError
 from codial.runs.run import Run
-from codial.utils.atomic_io import make_folder
+from codial.utils.atomic_io import make_folder, write_atomic
 from codial.utils.json_io import read_json
 
-PUBLISHED = ("config.json", "history.jsonl", "provenance.json")
+COPIED = ("history.jsonl", "provenance.json")  # beside the config, as they are
 SHORTCUTS = "shortcuts"  # name of the shortcut reports of a run's views: shortcuts-SET.json
 WEIGHTS = "results/weights"  # folder of exported weights, relative to the project
 
 
 def publish(run: Run, root: str | Path = "results") -> Path:
-    """Copy a finished run without its checkpoints; reports of an earlier copy are removed.
+    """Copy a finished run without its checkpoints and without paths; reports of an earlier copy are removed.
 
     Shortcut reports of an earlier copy are kept while the settings are the same, because they depend on the views only.
 
@@ -36,10 +38,28 @@ def publish(run: Run, root: str | Path = "results") -> Path:
     for old in folder.glob("*.json*"):
         if not _is_current_shortcut_report(old, run):
             old.unlink()
-    for path in [run.folder / name for name in PUBLISHED] + sorted((run.folder / "evaluations").glob("*.json")):
+    copy_config(run, folder)
+    for path in [run.folder / name for name in COPIED] + sorted((run.folder / "evaluations").glob("*.json")):
         if path.exists() or path.name != "history.jsonl":  # which a run of 0 epochs without monitors has not
             shutil.copyfile(path, folder / path.name)
     return folder
+
+
+def copy_config(run: Run, folder: Path) -> None:
+    """Copy config.json for others: a folder of images, which is stored by its path, as ./NAME only."""
+    settings = read_json(run.folder / "config.json")
+    library, path = _separate(settings["data"]["source"])
+    if path.is_absolute():
+        settings["data"]["source"] = f"{library}./{path.name}"
+        write_atomic(folder / "config.json", json.dumps(settings, indent=1).encode())
+    else:
+        shutil.copyfile(run.folder / "config.json", folder / "config.json")
+
+
+def _separate(source: str) -> tuple[str, Path]:
+    """Return the prefix of a data set of Hugging Face's library, or "", and the rest as a path."""
+    prefix = PREFIX * source.startswith(PREFIX)
+    return prefix, Path(source.removeprefix(prefix)).expanduser()
 
 
 def _is_current_shortcut_report(path: Path, run: Run) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import codial
 from codial.config import config_hash
 from codial.errors import CodialError
+from codial.runs.export import export
 from codial.runs.publish import publish
 
 
@@ -43,6 +44,24 @@ def test_everything_but_the_weights_is_published_and_old_reports_are_removed(sea
     published = {"config.json", "history.jsonl", "provenance.json", "retrieval-photos-fc7.json"}
     assert {path.name for path in folder.iterdir()} == published | {"notes.txt"}
     assert (folder / "history.jsonl").read_bytes() == (run.folder / "history.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [("/home/me/birds", "./birds"), ("~/birds#splits", "./birds#splits"), ("hf:/home/me/birds", "hf:./birds"),
+     ("photos", "photos"), ("hf:me/birds", "hf:me/birds")],
+)  # fmt: skip
+def test_the_path_of_a_folder_of_images_stays_at_home(source, shown, searched, tmp_path):
+    run, _ = searched
+    path = run.folder / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"data": settings["data"] | {"source": source}}))
+    copies = publish(run, tmp_path / "results"), export(codial.open_run(run.folder), tmp_path / "weights")
+    for folder in copies:
+        copied = codial.open_run(folder).config
+        assert copied.data.source == shown
+        assert copied.train == run.config.train
+        assert "/home/me" not in "".join(each.read_text() for each in folder.glob("*.*"))
 
 
 @pytest.mark.parametrize(
