@@ -40,7 +40,8 @@ $(call stage,docs,mkdocs --quiet build --strict)
 endef
 
 define notebooks
-$(call stage,notebooks,pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600 notebooks)
+$(call stage,notebooks,pytest notebooks $(WORKERS) --no-loadscope-reorder --nbval --nbval-current-env \
+	--nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600)
 endef
 
 .PHONY: help setup notebooks refresh lab test test-all test-faults test-ui picture bench docs format clean

@@ -1,18 +1,21 @@
 """Open several runs by their folders, or train those that are missing."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from codial.errors import CodialError
 from codial.methods.presets import heads, is_preset, preset
+from codial.runs.lock import is_training
 from codial.runs.publish import WEIGHTS
 from codial.runs.run import Run, open_run
 from codial.training.pretrain import pretrain
 from codial.utils.paths import project_path
+from codial.utils.progress import progress_bar
 
 
 def open_or_pretrain(folders: str, root: str | Path | None = None) -> dict[str, Run]:
-    """Open runs, and train missing ones with the preset that corresponds to their folder.
+    """Open runs, and train missing ones with the preset that corresponds to their folder; wait for those in training.
 
     The preset of runs/photos/codial is codial/photos: the last two parts of the path in reverse order.
 
@@ -65,6 +68,7 @@ def _resolve(part: str) -> Path:
 
 
 def _open_or_pretrain(path: Path, root: str | Path | None) -> Run:
+    _wait_while_training(path)
     if (path / "config.json").exists() and open_run(path).progress:
         return open_run(path)
     name = f"{path.name}/{path.parent.name}"
@@ -74,3 +78,12 @@ def _open_or_pretrain(path: Path, root: str | Path | None) -> Run:
             " or use a folder that ends in RECIPE/METHOD, such as runs/photos/codial."
         )
     return pretrain(preset(name), path, root=root)
+
+
+def _wait_while_training(path: Path) -> None:
+    """Wait while a run is being trained, as by another notebook."""
+    bar = progress_bar(desc=f"waiting for {path.parent.name}/{path.name}, which is being trained", unit=" s")
+    with bar:
+        while is_training(path):
+            time.sleep(1)
+            bar.update()

@@ -1,11 +1,14 @@
 """Opening runs by their folders, and training missing ones."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from codial import override, preset, pretrain
 from codial.errors import CodialError
 from codial.experiments import open_runs
 from codial.methods.presets import heads
+from codial.runs.lock import run_lock
 
 TINY = {
     "data.limit": 40, "views.size": 16, "model.width": 0.05, "train.epochs": 1, "train.batch": 20,
@@ -30,6 +33,17 @@ def test_missing_runs_are_trained_with_the_preset_of_their_folder(tmp_path):
     assert list(runs) == ["random/photos", "codial/photos"]
     assert [run.folder for run in runs.values()] == folders
     assert all(run.finished for run in runs.values())
+
+
+def test_a_run_that_is_being_trained_is_waited_for(tmp_path):
+    folder = tmp_path / "photos/random"
+    pretrain(tiny_preset("random/photos"), folder, progress=False)
+    with ThreadPoolExecutor(1) as pool:
+        with run_lock(folder):
+            opening = pool.submit(open_runs.open_or_pretrain, str(folder))
+            with pytest.raises(TimeoutError):
+                opening.result(timeout=1.5)
+        assert list(opening.result(timeout=60)) == ["random/photos"]
 
 
 def test_existing_runs_are_opened(tmp_path):
