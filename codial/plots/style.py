@@ -25,6 +25,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GRAY, BROWN, VIOLET = "#606060", "#662200", "#9922EE"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, BROWN, VIOLET)  # for series without a color in COLORS
+MORE_COLORS = ("#44AA99", "#DDCC77", "#AA4499", "#999933")  # where the palette is used up
 TICKS = {"right": "✓ ", "wrong": "✗ ", "": ""}  # prefixes by outcome; "" where labels are missing
 COLORS = {
     # methods
@@ -151,7 +152,7 @@ def run_colors(names: Sequence[str]) -> list[str]:
     """Return a color for each run: that of its method, such as codial of codial/photos, or a spare one if taken."""
     preferred = [COLORS.get(name.split("/")[0].lower()) for name in names]
     unique = [color if color not in preferred[:index] else None for index, color in enumerate(preferred)]
-    spare = cycle([color for color in PALETTE if color not in unique] or PALETTE)
+    spare = cycle([color for color in (*PALETTE, *MORE_COLORS) if color not in unique])
     return [color or next(spare) for color in unique]
 
 

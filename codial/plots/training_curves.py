@@ -280,7 +280,7 @@ def compare(histories: Mapping[str, Lines], names: Sequence[str] = ("knn", "prob
             weights) becomes a horizontal line.
         names: Names of the metrics.
     """
-    figure = new_figure(4.5 * len(names), 3.2)
+    figure = new_figure(4.5 * len(names), 3.5)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         curve_axes(axes)
@@ -292,7 +292,8 @@ def compare(histories: Mapping[str, Lines], names: Sequence[str] = ("knn", "prob
         )
         axes.set_xlabel("views", fontsize=LABEL)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    panels[0].legend(fontsize=SMALL, frameon=False)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=SMALL, frameon=False, loc="outside lower center", ncols=4)
     return figure
 
 

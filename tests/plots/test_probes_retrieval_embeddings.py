@@ -135,6 +135,8 @@ def test_runs_have_their_methods_color_and_no_two_the_same():
     assert twice[0] == COLORS["codial"]
     assert twice[4] == COLORS["supervised"]
     assert len(set(twice)) == 5
+    all_and_variants = [f"{name}/photos" for name in METHODS] + ["codial-js/photos", "codial-mi/photos"]
+    assert len(set(run_colors(all_and_variants))) >= 13, "of these, as many as there are colors"
     assert len({COLORS[name] for name in METHODS.values() if "-" not in name}) == 10, "the paper's, each its own"
 
 

@@ -116,7 +116,7 @@ def test_runs_are_compared_by_views():
     assert (codial.get_color(), random.get_color()) == (COLORS["codial"], COLORS["random"])
     assert random.get_ydata() == [40.0, 40.0]
     assert right.lines[0].get_ydata().tolist() == [50.0, 61.0]
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["codial/photos", "random/photos"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["codial/photos", "random/photos"]
 
 
 def test_the_outcome_is_one_line():
