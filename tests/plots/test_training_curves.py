@@ -110,7 +110,8 @@ def test_a_real_run_can_be_drawn(tiny_run):
 
 
 def test_runs_are_compared_by_views():
-    left, right = plots.compare({"codial/photos": LINES, "random/photos": [monitor(0)]}).axes
+    figure = plots.compare({"codial/photos": LINES, "random/photos": [monitor(0)]})
+    left, right = figure.axes
     codial, random = left.lines
     assert codial.get_xydata().tolist() == [[0, 40.0], [3200, 45.0]]
     assert (codial.get_color(), random.get_color()) == (COLORS["codial"], COLORS["random"])
