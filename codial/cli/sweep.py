@@ -14,7 +14,8 @@ from codial.experiments.named_sweeps import SWEEPS
 EXAMPLES = """\
   codial sweep figure3/photos --probe
   codial sweep table2/cifar10 --seeds 3 --probe
-  codial sweep 'codial-pairs*/photos' --set train.epochs=2 --out short"""
+  codial sweep 'codial-pairs*/photos' --set train.epochs=2 --out short
+  codial sweep table2/cifar10 --task 0 --of 4"""
 
 _NAMES = f"Presets, patterns in quotes, or {', '.join(SWEEPS)} with a recipe, such as table2/photos."
 
@@ -25,6 +26,8 @@ def sweep(
     out: RunsRoot = Path("runs"),
     probe: Annotated[bool, typer.Option("--probe", help="Measure runs that lack reports, as compare does.")] = False,
     minutes: Minutes = None,
+    task: Annotated[int, typer.Option(metavar="I", help="Train one share of the runs: task I, from 0, of --of.")] = 0,
+    of: Annotated[int, typer.Option(min=1, metavar="N", help="Number of tasks that share the runs.")] = 1,
     changes: Changes = None,
     data_root: DataRoot = None,
     device: Device = "auto",
@@ -37,13 +40,15 @@ def sweep(
 
     Finished runs are skipped and interrupted ones resumed, so the same command continues a sweep. A run that fails does
     not stop the others; the exit code is then 2.
+
+    In an array of jobs, each job trains its share: --task 0 --of 4 the first, fifth, ... of the runs.
     """
     settings = parse_changes(changes, device)
     for name in names:
         if not set(name) & set("*?[") and name.partition("/")[0] not in SWEEPS:
             split_preset(name)  # before methods are imported
-    from codial.experiments.sweep import plan, sweep
+    from codial.experiments.sweep import plan, share, sweep
 
-    planned = plan(names, seeds, out, settings)
+    planned = share(plan(names, seeds, out, settings), task, of)
     result = sweep(planned, root=data_root, probe=probe, minutes=minutes, progress=not quiet)
     return print_sweep(result, len(planned))

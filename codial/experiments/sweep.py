@@ -77,6 +77,17 @@ def plan(
     return [_plan_run(name, seed, Path(out), changes) for name in presets for seed in range(seeds)]
 
 
+def share(planned: Sequence[PlannedRun], task: int, of: int) -> list[PlannedRun]:
+    """Return the runs of one task of an array of jobs: every `of`-th run, from the `task`-th on, counted from 0.
+
+    Raises:
+        CodialError: there is no such task.
+    """
+    if not 0 <= task < of:
+        raise CodialError(f"task is {task} of {of}; tasks are counted from 0, so expected 0 to {of - 1}.")
+    return list(planned[task::of])
+
+
 def _matching_presets(name: str) -> list[str]:
     """Return the presets of a name, a pattern or a sweep."""
     head, _, recipe = name.partition("/")

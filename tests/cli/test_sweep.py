@@ -26,6 +26,14 @@ def test_a_stopped_sweep_returns_130_and_names_what_is_left(tmp_path, capsys):
     assert "Remaining: random/photos, seed 0. The same command continues." in capsys.readouterr().out
 
 
+def test_a_task_trains_its_share(tmp_path, capsys):
+    names = ["random/photos", "random/short", "random/cifar10"]
+    arguments = ["--out", str(tmp_path), "--quiet", "--set", "data.source=photos", "--set", "data.limit=20"]
+    assert main(["sweep", *names, *arguments, "--task", "1", "--of", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 1 done."
+    assert [path.parent.name for path in tmp_path.glob("*/*")] == ["short"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -35,6 +43,7 @@ def test_a_stopped_sweep_returns_130_and_names_what_is_left(tmp_path, capsys):
         (["codial/photos", "--set", "train.epochs"], "expected KEY=VALUE"),
         (["codial/photos", "--set", "train.epoch=1"], "Did you mean train.epochs"),
         (["codial/photos", "--set", "seed=1"], "--seeds"),
+        (["codial/photos", "--task", "2", "--of", "2"], "expected 0 to 1"),
     ],
 )
 def test_a_mistake_gets_one_line(arguments, expected, error_of):

@@ -10,7 +10,7 @@ import pytest
 
 from codial import open_run
 from codial.errors import CodialError
-from codial.experiments.sweep import SWEEPS, plan, sweep
+from codial.experiments.sweep import SWEEPS, plan, share, sweep
 from codial.methods.presets import is_preset
 
 TINY = {
@@ -65,6 +65,18 @@ def test_errors_are_raised_before_training(names, seeds, changes, message, tmp_p
         plan(names, seeds, tmp_path, changes)
     assert message in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("of", [1, 2, 5, 9])
+def test_tasks_share_the_runs_of_a_sweep(of):
+    """Each run is of one task, and no task has two more than another; more tasks than runs leave some without any."""
+    planned = plan(["codial/photos", "rotnet/photos", "random/photos"], seeds=2)
+    shares = [share(planned, task, of) for task in range(of)]
+    assert sorted(str(each) for part in shares for each in part) == sorted(map(str, planned))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    for task in (-1, of):
+        with pytest.raises(CodialError, match=rf"task is {task} of {of}; .* expected 0 to {of - 1}"):
+            share(planned, task, of)
 
 
 def test_finished_runs_are_skipped(tmp_path):
