@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 NAMES ?=
 ARGS ?=
-# Two workers; a file's tests stay together, for they share what is trained once.
-WORKERS ?= -n 2 --dist=loadfile
+# Processes of tests; a file's tests stay in one, for they share what is trained once.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -40,7 +40,7 @@ $(call stage,docs,mkdocs --quiet build --strict)
 endef
 
 define notebooks
-$(call stage,notebooks,pytest notebooks $(WORKERS) --no-loadscope-reorder --nbval --nbval-current-env \
+$(call stage,notebooks,pytest notebooks -n $(WORKERS) --dist=loadfile --no-loadscope-reorder --nbval --nbval-current-env \
 	--nbval-sanitize-with=tests/nbval_sanitize.cfg --timeout=600)
 endef
 
@@ -80,18 +80,18 @@ lab: $(READY)  ## open JupyterLab in notebooks/, for this machine only
 
 test: $(READY)  ## check style, spelling and types, run the quick tests, compare every notebook with its stored outputs
 	$(checks)
-	$(call stage,tests,pytest tests $(WORKERS) -p no:nbval -m "not slow and not faults and not ui")
+	$(call stage,tests,pytest tests -n $(WORKERS) --dist=loadfile -p no:nbval -m "not slow and not faults and not ui")
 	$(notebooks)
 
 test-all: $(READY)  ## all of `test`, and the slow tests, the faults, the browser and the documentation
 	$(checks)
-	$(call stage,tests,pytest tests $(WORKERS) -p no:nbval -m "not ui")
+	$(call stage,tests,pytest tests -n $(WORKERS) --dist=loadfile -p no:nbval -m "not ui")
 	$(call stage,browser,pytest tests/ui -m ui)
 	$(docs)
 	$(notebooks)
 
 test-faults: $(READY)  ## only the tests that inject faults or check numbers; counts go to results/faults.json
-	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests $(WORKERS) -m 'faults or numbers'
+	@CODIAL_FAULTS=results/faults.json $(BIN)/python -m pytest tests -n $(WORKERS) --dist=loadfile -m 'faults or numbers'
 
 test-ui: $(READY)  ## only the tests in a browser (skipped without one); screenshots go to runs/ui
 	@$(BIN)/python -m pytest tests/ui -m ui

@@ -15,9 +15,8 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
         collector.skip_compare = (*collector.skip_compare, *NOT_COMPARED)
 
 
-# 00 trains the run that most others open; 03 follows it in the same worker, and 07, 02, 01 and 10, which do not need
-# it, keep another worker busy meanwhile.
-FIRST = ("00", "07", "03", "02", "01", "10")
+# 00 trains the run that others open, and that 03 shows or trains; 07, 02, 01 and 10 keep another worker busy meanwhile.
+ORDER = ("00", "07", "02", "01", "10", "09", "11", "04", "06", "05", "08", "03")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort notebooks as in `FIRST`, before all others; tests stay where they are."""
-    ranks = {name: rank for rank, name in enumerate(FIRST)}
-    items.sort(key=lambda item: ranks.get(item.path.name[:2], len(FIRST)) if item.path.suffix == ".ipynb" else -1)
+    """Sort notebooks as in `ORDER`, new ones last; tests stay where they are."""
+    ranks = {name: rank for rank, name in enumerate(ORDER)}
+    items.sort(key=lambda item: ranks.get(item.path.name[:2], len(ORDER)) if item.path.suffix == ".ipynb" else -1)
