@@ -48,18 +48,14 @@ def publish(run: Run, root: str | Path = "results") -> Path:
 def copy_config(run: Run, folder: Path) -> None:
     """Copy config.json for others: a folder of images, which is stored by its path, as ./NAME only."""
     settings = read_json(run.folder / "config.json")
-    library, path = _separate(settings["data"]["source"])
-    if path.is_absolute():
+    source = settings["data"]["source"]
+    library = PREFIX * source.startswith(PREFIX)
+    path = Path(source.removeprefix(library))
+    if path.is_absolute() or str(path).startswith("~"):
         settings["data"]["source"] = f"{library}./{path.name}"
         write_atomic(folder / "config.json", json.dumps(settings, indent=1).encode())
     else:
         shutil.copyfile(run.folder / "config.json", folder / "config.json")
-
-
-def _separate(source: str) -> tuple[str, Path]:
-    """Return the prefix of a data set of Hugging Face's library, or "", and the rest as a path."""
-    prefix = PREFIX * source.startswith(PREFIX)
-    return prefix, Path(source.removeprefix(prefix)).expanduser()
 
 
 def _is_current_shortcut_report(path: Path, run: Run) -> bool:

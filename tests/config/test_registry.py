@@ -193,3 +193,13 @@ def test_random_weights_are_those_that_codial_starts_from(tiny):
 
 def test_a_config_without_a_method_is_codials():
     assert Config().method == method_named("codial").settings()
+
+
+def test_a_package_that_is_installed_later_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert plugins.entry_points("codial.test_group") == []
+    (tmp_path / "later-1.0.dist-info").mkdir()
+    (tmp_path / "later-1.0.dist-info/METADATA").write_text("Name: later\nVersion: 1.0\n")
+    (tmp_path / "later-1.0.dist-info/entry_points.txt").write_text("[codial.test_group]\nblue = later:Blue\n")
+    assert [entry.name for entry in plugins.entry_points("codial.test_group")] == ["blue"]
+    assert plugins.entry_points("codial.test_group", name="red") == []
